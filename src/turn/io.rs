@@ -1,0 +1,198 @@
+//! What goes into the server and what comes out: the whole surface between the state machine and its shell.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use crate::record::{EndReason, StartRecord, EndRecord};
+
+/// The two clocks a server needs, read once per turn of the shell's loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of a monotonic clock, from any origin; every timer runs on it.
+    pub mono_nanos: u64,
+    /// Unix seconds, only to judge tokens and nonces.
+    pub unix_secs: u64,
+}
+
+/// How a client reaches us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+    Dtls,
+}
+
+/// The client's 5-tuple, with the shell's own handles for it. Never a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    pub transport: Transport,
+    /// The shell's index of the listener that the packet or connection came in by.
+    pub listener: u16,
+    /// The shell's index of the connection for stream transports, 0 for UDP and DTLS.
+    pub stream: u32,
+    /// Address and port of ours that the client sends to.
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// A peer's transport address, as the relay's socket sees it. Never a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(pub SocketAddr);
+
+/// The shell's index of an open relay socket on this shard (dense: a slab index).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RelayId(pub u32);
+
+/// The server's index of an allocation on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AllocationId(pub u32);
+
+/// CONNECTION-ID of a peer's TCP connection (RFC 6062 section 6.2.1); unique in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u32);
+
+/// Family of a relayed transport address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// What became of a client's bytes. The payload range points into the buffer that was handed in: nothing is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A message for the server itself: drain [`poll`](crate::Server::poll).
+    Control,
+    /// Send these bytes from `relay` to `peer`.
+    ToPeer { relay: RelayId, peer: Peer, payload: Range<usize>, tos: u8, dont_fragment: bool },
+    Drop(DropReason),
+}
+
+/// What became of a peer's datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerVerdict {
+    /// Send these bytes to `client`; the ChannelData or Data indication header was written into the headroom in place.
+    ToClient { client: Client, frame: Range<usize>, tos: u8 },
+    Drop(DropReason),
+}
+
+/// Bytes that must stand free before a peer's payload: a Data indication over IPv6 needs 20 + 24 + 4.
+pub const HEADROOM: usize = 64;
+/// Bytes that must stand free after a peer's payload, for padding.
+pub const TAILROOM: usize = 8;
+
+/// Work for the shell, in the order in which it must be done.
+#[derive(Debug)]
+pub enum Action {
+    /// A control message. `from` says from which of our addresses (RFC 5780); usually the one it came to.
+    ToClient { client: Client, to: SocketAddr, from: ReplyFrom, message: Vec<u8> },
+    /// Ask the broker, bind the socket(s), then call `handle_relay_opened` or `handle_relay_failed`.
+    OpenRelay(OpenRelay),
+    /// Close the socket and give port and quota unit back to the broker. TCP: the listener of the relayed address too.
+    CloseRelay { relay: RelayId, lease: u64 },
+    /// Connect from the relayed address to the peer (RFC 6062), then call `handle_peer_connected` or `_connect_failed`.
+    ConnectPeer { connection: ConnectionId, relay: RelayId, peer: Peer },
+    /// Join the client's data connection with the peer's: from here on bytes flow untouched.
+    Splice { stream: u32, connection: ConnectionId },
+    ClosePeer { connection: ConnectionId },
+    CloseClient { client: Client },
+    /// The allocation with this mobility ticket lives on another shard: fetch it, `handle_adopted`, hand `message` in again.
+    Adopt { client: Client, ticket: Vec<u8>, message: Vec<u8> },
+    /// Kernel path: these packets may take the short way until `Unbind`.
+    Bind { client: Client, channel: u16, relay: RelayId, peer: Peer },
+    Unbind { client: Client, channel: u16, relay: RelayId, peer: Peer },
+    Started(Box<StartRecord>),
+    Ended(Box<EndRecord>, EndReason),
+    /// Something an operator should read, at most as often as its limit allows.
+    Warn(Warning),
+}
+
+/// Where an answer is sent from (RFC 5780 section 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyFrom {
+    Same,
+    /// The alternate address and/or port of the NAT discovery listeners.
+    Alternate { address: bool, port: bool },
+}
+
+/// A relayed transport address that an authenticated Allocate asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRelay {
+    pub allocation: AllocationId,
+    pub quota: QuotaKey,
+    /// 0 is no limit.
+    pub quota_max: u32,
+    pub tcp: bool,
+    /// One family, or both for ADDITIONAL-ADDRESS-FAMILY (first is the requested one).
+    pub families: Vec<Family>,
+    pub port: PortWish,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortWish {
+    Any,
+    /// EVEN-PORT; with `reserve` the next port is kept for 30 s under a token.
+    Even { reserve: bool },
+    Reserved([u8; 8]),
+}
+
+/// Whose quota an allocation counts against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum QuotaKey {
+    Identity(String),
+    /// /32 or /64 of the client, for tokens that name nobody.
+    Address(IpAddr),
+}
+
+/// A relay socket that the shell opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenedRelay {
+    pub relay: RelayId,
+    /// Local transport address (before `advertise`).
+    pub local: SocketAddr,
+    /// The broker's handle, given back in `CloseRelay`.
+    pub lease: u64,
+}
+
+/// Why there is no relay socket; each maps to one error answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayFailure {
+    /// 486
+    Quota,
+    /// 508
+    NoPort,
+    /// 508: RESERVATION-TOKEN unknown, used or expired.
+    BadReservation,
+    /// 440: no relay address of that family.
+    Family,
+    /// 508: descriptors or memory exhausted.
+    Exhausted,
+}
+
+/// Why a packet went nowhere; a closed set, each a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    NotStun,
+    Malformed,
+    BadFingerprint,
+    UnknownAttribute,
+    NoAllocation,
+    NoChannel,
+    NoPermission,
+    PeerForbidden,
+    Oversize,
+    Bitrate,
+    RateLimited,
+    UnknownRelay,
+    Expired,
+    QueueFull,
+    FamilyMismatch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    QuotaReached { identity: String },
+    ExpiredToken { identity: String },
+}
