@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::io::{Client, Now};
+use crate::io::{Client, Now, RelayId};
 
 /// Why an allocation ended; a closed set, each a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,9 @@ pub struct StartRecord {
 pub struct EndRecord {
     pub start: StartRecord,
     pub ended: Now,
+    /// The shell's indices of its relay sockets; `Ended` comes before their `CloseRelay`, so that what the shell knows of
+    /// them (media quality) can still go into the record.
+    pub relay_ids: Vec<RelayId>,
     /// Peers that had a permission, at most [`PEERS_RECORDED_MAX`].
     pub peers: Vec<SocketAddr>,
     pub to_peer: Flow,
