@@ -1,0 +1,7 @@
+"""A small internet in network namespaces: one segment, the edge between outside and inside, endpoints behind NATs."""
+
+from .kinds import KINDS, Kind
+from .namespace import Namespace, remove_matching
+from .topology import Addresses, Lab
+
+__all__ = ["KINDS", "Addresses", "Kind", "Lab", "Namespace", "remove_matching"]
