@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use crate::record::{EndReason, StartRecord, EndRecord};
+use crate::record::{EndReason, EndRecord, StartRecord};
 
 /// The two clocks a server needs, read once per turn of the shell's loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +48,17 @@ pub struct RelayId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllocationId(pub u32);
 
-/// CONNECTION-ID of a peer's TCP connection (RFC 6062 section 6.2.1); unique in the process.
+/// CONNECTION-ID of a peer's TCP connection (RFC 6062 section 6.2.1); unique in the process: the low byte is the shard that
+/// drew it, so that a ConnectionBind finds its allocation without asking anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub u32);
+
+impl ConnectionId {
+    /// The shard whose server knows this connection.
+    pub fn shard(self) -> u8 {
+        self.0 as u8
+    }
+}
 
 /// Family of a relayed transport address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +75,15 @@ pub enum Verdict {
     /// Send these bytes from `relay` to `peer`.
     ToPeer { relay: RelayId, peer: Peer, payload: Range<usize>, tos: u8, dont_fragment: bool },
     Drop(DropReason),
+}
+
+/// How far one call of [`handle_stream`](crate::Server::handle_stream) came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamProgress {
+    /// Bytes to take off the front of the accumulation buffer once the verdict was carried out; 0 when more are needed.
+    pub consumed: usize,
+    /// What became of the frame that `consumed` covers; its ranges count from the start of the buffer handed in.
+    pub verdict: Option<Verdict>,
 }
 
 /// What became of a peer's datagram.
@@ -153,6 +170,28 @@ pub struct OpenedRelay {
     pub local: SocketAddr,
     /// The broker's handle, given back in `CloseRelay`.
     pub lease: u64,
+}
+
+/// The broker's and the shell's answer to [`Action::OpenRelay`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenedRelays {
+    /// One per family asked for, but those in `failed`; never empty.
+    pub relays: Vec<OpenedRelay>,
+    /// The token under which the next port is kept, when EVEN-PORT asked for that.
+    pub reservation: Option<[u8; 8]>,
+    /// The family of two that could not be had (ADDRESS-ERROR-CODE).
+    pub failed: Vec<(Family, RelayFailure)>,
+}
+
+/// An ICMP error about a datagram that a relay sent, or the shell's own EMSGSIZE in the shape of one (type 3 code 4; type 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerIcmp {
+    /// Where the datagram was going.
+    pub peer: Peer,
+    pub icmp_type: u8,
+    pub code: u8,
+    /// The MTU for "fragmentation needed" and "packet too big", else 0.
+    pub info: u32,
 }
 
 /// Why there is no relay socket; each maps to one error answer.
