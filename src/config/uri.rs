@@ -1,0 +1,129 @@
+//! `turn:` and `turns:` URIs (RFC 7065), and those that follow from the listeners.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::tree::EdgeConfig;
+
+/// How a client reaches a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayTransport {
+    Udp,
+    Tcp,
+    /// `turns:` over TCP.
+    Tls,
+    /// `turns:` over UDP.
+    Dtls,
+}
+
+impl RelayTransport {
+    /// Whether the client checks a certificate.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Dtls)
+    }
+}
+
+/// One relay as clients are told it; printed in the form of RFC 7065 with port and transport spelt out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayUri {
+    pub transport: RelayTransport,
+    /// DNS name or address, without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for RelayUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.transport.is_secure() { "turns" } else { "turn" };
+        let transport = match self.transport {
+            RelayTransport::Udp | RelayTransport::Dtls => "udp",
+            RelayTransport::Tcp | RelayTransport::Tls => "tcp",
+        };
+        if self.host.contains(':') {
+            write!(f, "{scheme}:[{}]:{}?transport={transport}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}:{}:{}?transport={transport}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for RelayUri {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (scheme, rest) = text.split_once(':').ok_or("does not start with turn: or turns:")?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "turn" => false,
+            "turns" => true,
+            _ => return Err("does not start with turn: or turns:"),
+        };
+        let (authority, query) = rest.split_once('?').map_or((rest, None), |(a, q)| (a, Some(q)));
+        // RFC 7065 section 3.1: without a transport, turn: is UDP and turns: is TCP.
+        let transport = match (query, secure) {
+            (Some("transport=udp"), false) | (None, false) => RelayTransport::Udp,
+            (Some("transport=tcp"), false) => RelayTransport::Tcp,
+            (Some("transport=udp"), true) => RelayTransport::Dtls,
+            (Some("transport=tcp"), true) | (None, true) => RelayTransport::Tls,
+            (Some(_), _) => return Err("has a query other than ?transport=udp or ?transport=tcp"),
+        };
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(bracketed) => {
+                let (host, rest) = bracketed.split_once(']').ok_or("has a [ without a ]")?;
+                host.parse::<Ipv6Addr>().map_err(|_| "has something in brackets that is no IPv6 address")?;
+                let port = match rest {
+                    "" => None,
+                    rest => Some(rest.strip_prefix(':').ok_or("has something other than a port after ]")?),
+                };
+                (host, port)
+            }
+            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+        };
+        if host.is_empty() || host.len() > 253 || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b)) {
+            return Err("has no valid host");
+        }
+        let port = match port {
+            None if secure => 5349,
+            None => 3478,
+            Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => port.parse().map_err(|_| "has no valid port")?,
+            Some(_) => return Err("has no valid port"),
+        };
+        if port == 0 {
+            return Err("has no valid port");
+        }
+        Ok(Self { transport, host: host.to_string(), port })
+    }
+}
+
+/// The relays that follow from the listeners, as a client beyond a 1:1 NAT sees them (`edge.advertise`).
+///
+/// Wildcard listeners name no address and are left out. TLS and DTLS listeners are named by their address when the
+/// certificate holds it, else by the certificate's first DNS name that is no wildcard.
+pub fn relays_from_listeners(edge: &EdgeConfig) -> Vec<RelayUri> {
+    let public = |ip: IpAddr| edge.advertise.get(&ip).copied().unwrap_or(ip);
+    let host = |ip: IpAddr, transport: RelayTransport| {
+        let address = public(ip).to_string();
+        match &edge.certificate {
+            Some(pair) if transport.is_secure() && !pair.material.covers(&address) => {
+                pair.material.names.iter().find(|name| !name.starts_with("*.")).cloned().unwrap_or(address)
+            }
+            _ => address,
+        }
+    };
+    let listeners: [(&[SocketAddr], RelayTransport); 4] = [
+        (&edge.udp, RelayTransport::Udp),
+        (&edge.tcp, RelayTransport::Tcp),
+        (&edge.tls, RelayTransport::Tls),
+        (&edge.dtls, RelayTransport::Dtls),
+    ];
+    let mut relays = Vec::new();
+    for (addresses, transport) in listeners {
+        for listener in addresses.iter().filter(|listener| !listener.ip().is_unspecified()) {
+            let relay = RelayUri { transport, host: host(listener.ip(), transport), port: listener.port() };
+            if !relays.contains(&relay) {
+                relays.push(relay);
+            }
+        }
+    }
+    relays
+}
