@@ -1,1 +1,29 @@
-//! placeholder
+//! What an operator sees: log lines, Prometheus metrics, `/metrics`, `/healthz` and `/readyz`.
+//!
+//! Counters live where the work is: each shard owns one [`EdgeCells`] and the control plane one more; nothing is shared
+//! on the packet path, and a scrape sums them. Every label comes from a closed set in [`labels`].
+
+mod catalogue;
+mod cells;
+mod clean;
+mod edge_cells;
+mod health;
+pub mod labels;
+mod line;
+mod log;
+mod metrics;
+mod process;
+mod repeat;
+mod server;
+mod writer;
+
+pub use catalogue::{Definition, Kind, catalogue};
+pub use cells::{Counter, Gauge, Histogram, OptionalGauge};
+pub use clean::{CLEAN_BYTES_MAX, Clean, CleanDebug};
+pub use edge_cells::EdgeCells;
+pub use health::{HEARTBEAT_AGE_MAX_MILLIS, Health, Heartbeat, Readiness};
+pub use line::{Format, LINE_BYTES_MAX, RECORD_TARGET, VALUE_BYTES_MAX};
+pub use log::{LogError, Logging, init, record};
+pub use metrics::{Metrics, MetricsError};
+pub use repeat::{RepeatLimit, Repeats};
+pub use server::{CONNECTIONS_MAX, HEADER_TIMEOUT, serve};

@@ -1,0 +1,79 @@
+//! The list of every metric that this process can export, for documents, dashboards and the tests that compare them.
+
+use crate::edge_cells::EdgeCells;
+use crate::{health, line, metrics, process};
+
+/// What a metric's value means to Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// A metric's name, meaning and closed label sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    /// Name and every possible value of each label.
+    pub labels: &'static [(&'static str, &'static [&'static str])],
+}
+
+impl Definition {
+    /// How many series this metric has at most (a histogram counts once).
+    pub fn series(&self) -> usize {
+        self.labels.iter().map(|(_, values)| values.len()).product()
+    }
+
+    /// The names under which samples appear in a scrape.
+    pub fn sample_names(&self) -> Vec<String> {
+        match self.kind {
+            Kind::Counter | Kind::Gauge => vec![self.name.to_owned()],
+            Kind::Histogram => ["_bucket", "_sum", "_count"].iter().map(|end| format!("{}{end}", self.name)).collect(),
+        }
+    }
+}
+
+/// Every metric of an edge, in no particular order.
+pub fn catalogue() -> Vec<Definition> {
+    [EdgeCells::CATALOGUE, health::CATALOGUE, line::CATALOGUE, process::CATALOGUE, metrics::CATALOGUE].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_appears_once() {
+        let mut names = HashSet::new();
+        for definition in catalogue() {
+            assert!(names.insert(definition.name), "{} is defined twice", definition.name);
+        }
+    }
+
+    #[test]
+    fn names_say_whose_they_are_and_counters_end_in_total() {
+        for Definition { name, help, kind, .. } in catalogue() {
+            assert!(name.starts_with("postern_") || name.starts_with("process_"), "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert_eq!(kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert!(help.ends_with('.') && help.len() > 10, "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn label_sets_are_closed_and_small() {
+        for definition in catalogue() {
+            assert!(definition.series() <= 200, "{} has {} series", definition.name, definition.series());
+            for (label, values) in definition.labels {
+                assert!(!values.is_empty(), "{label} of {}", definition.name);
+                assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len(), "{label} repeats a value");
+                assert!(!["le", "quantile", "job", "instance"].contains(label), "{label} belongs to Prometheus");
+            }
+        }
+    }
+}
