@@ -1,0 +1,41 @@
+//! Limits of the wire form. Each is named once here, so that a reader sees at a glance what a stranger can make us hold.
+
+/// Bytes of a STUN header (RFC 8489 section 5).
+pub const HEADER_BYTES: usize = 20;
+
+/// Longest STUN message: the length field counts what follows the header and is a multiple of 4.
+pub const MESSAGE_BYTES_MAX: usize = HEADER_BYTES + 65_532;
+
+/// Bytes of a ChannelData header (RFC 8656 section 12.4).
+pub const CHANNEL_HEADER_BYTES: usize = 4;
+
+/// Longest frame on a stream: a ChannelData message of 65,535 bytes with its padding is shorter than the longest STUN message.
+pub const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+
+/// Longest USERNAME in bytes (RFC 8489 section 14.3: fewer than 509).
+pub const USERNAME_BYTES_MAX: usize = 508;
+
+/// Longest REALM, NONCE, SOFTWARE or reason phrase in bytes (RFC 8489 section 14: fewer than 128 characters, at most 763 bytes).
+pub const TEXT_BYTES_MAX: usize = 763;
+
+/// Longest ALTERNATE-DOMAIN in bytes (RFC 8489 section 14.16).
+pub const DOMAIN_BYTES_MAX: usize = 255;
+
+/// XOR-PEER-ADDRESS attributes of one request that are kept. RFC 8656 sets no limit; a request with more says so in
+/// [`Peers::overflowed`](crate::request::Peers::overflowed).
+pub const PEERS_PER_REQUEST_MAX: usize = 16;
+
+/// Distinct unknown comprehension-required attributes of one request that are kept and listed in a 420.
+pub const UNKNOWN_ATTRIBUTES_MAX: usize = 64;
+
+/// Characters of a nonce that we issue (DESIGN: at most 40, so that a challenge stays small).
+pub const NONCE_CHARS: usize = 39;
+
+/// How long a nonce is good for, in seconds.
+pub const NONCE_LIFETIME_SECS: u64 = 600;
+
+/// How far in the future a nonce's issue time may lie, in seconds: skew between edges that share secrets.
+pub const NONCE_SKEW_SECS: u64 = 30;
+
+/// Secrets that a nonce is verified with.
+pub const NONCE_KEYS_MAX: usize = 8;
