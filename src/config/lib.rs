@@ -1,1 +1,87 @@
-//! placeholder
+//! The configuration: one TOML file to one typed tree in which every rule already holds.
+//!
+//! [`load`] reports every fault at once, each with file, line and remedy. [`diff`] says what a reload changes,
+//! [`Fingerprint`] when a file beside the configuration asks for one. What the machine's own addresses are is an input:
+//! this room opens files and nothing else.
+
+mod certificate;
+mod decode;
+mod diff;
+mod files;
+mod finding;
+mod forms;
+mod peers;
+mod reader;
+mod rules;
+mod source;
+mod tree;
+mod uri;
+mod watch;
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use decode::decode;
+use files::Files;
+use reader::{Notes, Table};
+use rules::Surroundings;
+
+pub use certificate::{CERTIFICATES_MAX, CertifiedKeyMaterial, PEM_BYTES_MAX, PairError, load_certificates, load_pair};
+pub use diff::{Diff, diff};
+pub use finding::Finding;
+pub use source::{CONFIG_BYTES_MAX, Source};
+pub use tree::{
+    Alternate, AuthConfig, CertifiedPair, Config, DrainConfig, EdgeConfig, LimitsConfig, LogFormat, MediaConfig,
+    NatDiscoveryConfig, PortRange, RecordsConfig, RelayConfig, Secret, SecretBytes, SocketsConfig, TelemetryConfig,
+    TokensConfig,
+};
+pub use uri::{RelayTransport, RelayUri, relays_from_listeners};
+pub use watch::Fingerprint;
+
+/// A configuration that may be used, and what its operator should still look at.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Finding>,
+}
+
+/// Loads the file at `path`. `own_addresses` are the addresses of this machine's interfaces; an empty slice leaves out
+/// the rules that need them.
+///
+/// # Errors
+/// Every fault of the file, in line order; the operator's to mend.
+pub fn load(path: &Path, own_addresses: &[IpAddr]) -> Result<Loaded, Vec<Finding>> {
+    let fault = |what| {
+        let remedy = "name a readable configuration file (config/postern.toml is a commented one)".into();
+        vec![Finding { file: path.into(), line: 1, key: String::new(), what, remedy }]
+    };
+    load_source(&Source::file(path).map_err(fault)?, own_addresses)
+}
+
+/// Loads an embedded configuration, as `postern up` has one; otherwise as [`load`].
+///
+/// # Errors
+/// As [`load`].
+pub fn load_source(source: &Source, own_addresses: &[IpAddr]) -> Result<Loaded, Vec<Finding>> {
+    let now_unix_secs = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let surroundings = Surroundings { own_addresses, now_unix_secs: now_unix_secs as i64 };
+    let notes = Notes::new(&source.name, &source.text);
+    let config = read(source, &surroundings, &notes);
+    let warnings = notes.verdict()?;
+    Ok(Loaded { config, warnings })
+}
+
+/// Reads as far as it goes; the tree is worth something only when `notes` holds no error afterwards.
+fn read(source: &Source, surroundings: &Surroundings<'_>, notes: &Notes) -> Config {
+    let (document, faults) = DeTable::parse_recoverable(&source.text);
+    for fault in faults {
+        let offset = fault.span().map_or(0, |span| span.start);
+        notes.error_at(offset, format!("is not TOML: {}", fault.message()), "mend the syntax");
+    }
+    let files = Files::new(source, notes);
+    let mut draft = decode(Table::root(document.get_ref(), notes), notes, &files);
+    rules::apply(&mut draft, surroundings, notes);
+    Config { path: source.name.clone(), edge: draft.edge, telemetry: draft.telemetry, files: files.into_watch() }
+}
