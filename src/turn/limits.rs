@@ -1,4 +1,4 @@
-//! Limits of the wire form. Each is named once here, so that a reader sees at a glance what a stranger can make us hold.
+//! Limits of the wire form and of the broker. Each is named once here, so that a reader sees at a glance what a stranger can make us hold.
 
 /// Bytes of a STUN header (RFC 8489 section 5).
 pub const HEADER_BYTES: usize = 20;
@@ -39,3 +39,13 @@ pub const NONCE_SKEW_SECS: u64 = 30;
 
 /// Secrets that a nonce is verified with.
 pub const NONCE_KEYS_MAX: usize = 8;
+
+/// How long a released relay port rests before it is drawn again, in nanoseconds (60 s): late packets for its former owner should
+/// not reach the next. A resting port is used all the same rather than refuse an Allocate.
+pub const PORT_REST_NANOS: u64 = 60_000_000_000;
+
+/// How long a reserved port waits for its token, in nanoseconds (RFC 8656 section 7.2: 30 s).
+pub const RESERVATION_NANOS: u64 = 30_000_000_000;
+
+/// Ports drawn for one relay when other programs hold those drawn before.
+pub const DRAWS_MAX: u32 = 32;
