@@ -75,6 +75,10 @@ impl Claims {
     /// The issuer's fault, since the text's integrity was checked before; the wire answer is 401.
     pub(crate) fn decode(text: &str) -> Result<Self, ClaimsError> {
         let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| ClaimsError::NotBase64)?;
+        // serde would also take the values by position, in an array: one spelling is enough.
+        if json.first() != Some(&b'{') {
+            return Err(ClaimsError::NotJson("it does not begin with a brace".to_owned()));
+        }
         let claims: Self = serde_json::from_slice(&json).map_err(|e| ClaimsError::NotJson(e.to_string()))?;
         claims.check()?;
         Ok(claims.normalised())
