@@ -1,5 +1,6 @@
 //! The same error again and again becomes one line now and then, with a count.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Lets one of many repeats through per interval, and says how many were held back since the last one.
@@ -19,6 +20,9 @@ pub struct Repeats {
 }
 
 impl RepeatLimit {
+    /// What suits an operator's log.
+    pub const MINUTE_MILLIS: u64 = 60_000;
+
     /// One per `interval_millis`.
     pub const fn new(interval_millis: u64) -> Self {
         Self { interval_millis, next_millis: AtomicU64::new(0), held_back: AtomicU64::new(0) }
@@ -36,6 +40,19 @@ impl RepeatLimit {
     }
 }
 
+impl Default for RepeatLimit {
+    /// One per minute.
+    fn default() -> Self {
+        Self::new(Self::MINUTE_MILLIS)
+    }
+}
+
+impl fmt::Display for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.held_back)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,7 +62,7 @@ mod tests {
         let limit = RepeatLimit::new(10_000);
         let told: Vec<_> = (0..1000).filter_map(|index| limit.admit(index * 60)).collect();
         assert_eq!(told.len(), 6);
-        let last = limit.admit(60_000).expect("the next interval");
+        let last = limit.admit(60_100).expect("the next interval");
         assert_eq!(told.iter().map(|repeats| repeats.held_back + 1).sum::<u64>() + last.held_back, 1000);
     }
 

@@ -33,7 +33,6 @@ const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(600);
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Pause after an accept that failed (descriptors exhausted), so that it is not tried in a tight loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const ACCEPT_WARNING_MILLIS: u64 = 60_000;
 
 #[derive(Clone)]
 struct Sources {
@@ -50,7 +49,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, health: Arc<Hea
         .route("/readyz", get(readyz))
         .with_state(Sources { metrics, health });
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let failures = RepeatLimit::new(ACCEPT_WARNING_MILLIS);
+    let failures = RepeatLimit::default();
     let started = Instant::now();
 
     loop {
@@ -58,8 +57,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, health: Arc<Hea
             Ok((stream, remote)) => admit(stream, remote, &connections, &router),
             Err(failure) => {
                 if let Some(repeats) = failures.admit(started.elapsed().as_millis() as u64) {
-                    let held_back = repeats.held_back;
-                    warn!(%failure, held_back, "telemetry listener accepts no connection");
+                    warn!(%failure, %repeats, "telemetry listener accepts no connection");
                 }
                 sleep(ACCEPT_PAUSE).await;
             }
