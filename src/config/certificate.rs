@@ -152,3 +152,66 @@ fn address_of(bytes: &[u8]) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{key, pem_pair};
+
+    #[test]
+    fn a_pair_tells_its_names_addresses_and_dates() {
+        let (certificate, key) = pem_pair(&key());
+        let material = load_pair(certificate.as_bytes(), key.as_bytes()).expect("a pair");
+        assert_eq!(material.names, ["edge.example.test", "*.relay.example.test"]);
+        assert_eq!(material.addresses, ["203.0.113.10".parse::<IpAddr>().expect("an address")]);
+        assert_eq!(material.not_before_unix_secs, 157_766_400);
+        assert!(material.not_after_unix_secs > 60_000_000_000);
+        assert!(material.elliptic && material.chain.len() == 1);
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_exactly_one_label() {
+        let (certificate, key) = pem_pair(&key());
+        let material = load_pair(certificate.as_bytes(), key.as_bytes()).expect("a pair");
+        for (host, covered) in [
+            ("edge.example.test", true),
+            ("Edge.Example.Test.", true),
+            ("a.relay.example.test", true),
+            ("relay.example.test", false),
+            ("a.b.relay.example.test", false),
+            (".relay.example.test", false),
+            ("203.0.113.10", true),
+            ("203.0.113.11", false),
+        ] {
+            assert_eq!(material.covers(host), covered, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_owner_of_the_fault_is_named() {
+        let (certificate, own) = pem_pair(&key());
+        let other = key().serialize_pem();
+        let fault = |certificate: &str, key: &str| load_pair(certificate.as_bytes(), key.as_bytes()).expect_err("a fault");
+        assert_eq!(fault(&certificate, &other), PairError::Mismatch);
+        assert!(matches!(fault("", &own), PairError::Certificate(_)));
+        assert!(matches!(fault(&own, &own), PairError::Certificate(_)));
+        assert!(matches!(fault(&certificate, &certificate), PairError::PrivateKey(_)));
+        let cut = certificate.replace("-----END CERTIFICATE-----", "");
+        assert!(matches!(fault(&cut, &own), PairError::Certificate(_)));
+    }
+
+    #[test]
+    fn nothing_of_a_key_is_in_the_debug_form() {
+        let (certificate, key) = pem_pair(&key());
+        let material = load_pair(certificate.as_bytes(), key.as_bytes()).expect("a pair");
+        let shown = format!("{material:?}");
+        assert!(shown.contains("edge.example.test") && !shown.contains("key"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_that_is_on_no_elliptic_curve_of_dtls_is_told_apart() {
+        let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+        let (certificate, key) = pem_pair(&ed25519);
+        assert!(!load_pair(certificate.as_bytes(), key.as_bytes()).expect("a pair").elliptic);
+    }
+}

@@ -110,3 +110,64 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
 pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
     ROWS.iter().map(|(key, _, _)| *key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{BASE, TOKENS, key, machine, pem_pair, source};
+    use crate::{Source, load_source};
+
+    /// Loads with certificates that stay the same between calls of one test.
+    fn load(source: &Source) -> Config {
+        load_source(source, &machine()).expect("well").config
+    }
+
+    fn changes(old: &str, new: &str) -> Diff {
+        let (certificate, key) = pem_pair(&key());
+        let with_pair = |text: &str| {
+            load(&source(text).with_file("edge.pem", certificate.as_str()).with_file("edge.key", key.as_str()))
+        };
+        diff(&with_pair(old), &with_pair(new))
+    }
+
+    #[test]
+    fn a_file_does_not_differ_from_itself() {
+        assert!(changes(BASE, BASE).is_empty());
+    }
+
+    #[test]
+    fn what_a_reload_takes_up_is_named() {
+        let new = BASE.replace("10.20.0.0/24", "10.20.1.0/24").replace("[\"203.0.113.10:443\"]", "[]").replace("2026a", "2026b");
+        let diff = changes(BASE, &new);
+        assert_eq!(diff.changed, ["edge.tls", "edge.relay.allow_peers", "edge.auth.secrets"]);
+        assert!(diff.restart_only.is_empty());
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_apart() {
+        let new = BASE.replace("dtls = []", "shards = 2\nmobility = true").replace("50000", "50002");
+        let diff = changes(BASE, &new);
+        assert_eq!(diff.changed, ["edge.shards", "edge.mobility", "edge.relay.ports"]);
+        assert_eq!(diff.restart_only, ["edge.shards", "edge.relay.ports"]);
+    }
+
+    #[test]
+    fn switching_the_token_service_on_needs_a_restart() {
+        assert_eq!(changes(BASE, &format!("{BASE}{TOKENS}")).restart_only, ["edge.tokens.listen"]);
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_a_change_for_a_reload() {
+        let (old, new) = (load(&source(BASE)), load(&source(BASE)));
+        let diff = diff(&old, &new);
+        assert_eq!(diff.changed, ["edge.certificate"]);
+        assert!(diff.restart_only.is_empty());
+    }
+
+    #[test]
+    fn a_changed_secret_value_is_a_change_that_shows_nothing() {
+        let diff = changes(BASE, &BASE.replace("sixteen-bytes-at-the-least", "sixteen-bytes-at-the-most"));
+        assert_eq!(diff.changed, ["edge.auth.secrets"]);
+        assert!(!format!("{:?}", crate::testing::accepted(BASE)).contains("sixteen-bytes"));
+    }
+}

@@ -10,6 +10,7 @@ mod diff;
 mod files;
 mod finding;
 mod forms;
+mod openings;
 mod peers;
 mod reader;
 mod rules;
@@ -17,6 +18,17 @@ mod source;
 mod tree;
 mod uri;
 mod watch;
+
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod refusals_services;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod warnings;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -31,6 +43,7 @@ use rules::Surroundings;
 pub use certificate::{CERTIFICATES_MAX, CertifiedKeyMaterial, PEM_BYTES_MAX, PairError, load_certificates, load_pair};
 pub use diff::{Diff, diff};
 pub use finding::Finding;
+pub use openings::{Opening, Protocol, Purpose};
 pub use source::{CONFIG_BYTES_MAX, Source};
 pub use tree::{
     Alternate, AuthConfig, CertifiedPair, Config, DrainConfig, EdgeConfig, LimitsConfig, LogFormat, MediaConfig,
@@ -76,12 +89,14 @@ pub fn load_source(source: &Source, own_addresses: &[IpAddr]) -> Result<Loaded, 
 /// Reads as far as it goes; the tree is worth something only when `notes` holds no error afterwards.
 fn read(source: &Source, surroundings: &Surroundings<'_>, notes: &Notes) -> Config {
     let (document, faults) = DeTable::parse_recoverable(&source.text);
-    for fault in faults {
-        let offset = fault.span().map_or(0, |span| span.start);
-        notes.error_at(offset, format!("is not TOML: {}", fault.message()), "mend the syntax");
-    }
     let files = Files::new(source, notes);
     let mut draft = decode(Table::root(document.get_ref(), notes), notes, &files);
-    rules::apply(&mut draft, surroundings, notes);
+    match faults.first() {
+        None => rules::apply(&mut draft, surroundings, notes),
+        Some(fault) => {
+            let offset = fault.span().map_or(0, |span| span.start);
+            notes.broken_at(offset, fault.message());
+        }
+    }
     Config { path: source.name.clone(), edge: draft.edge, telemetry: draft.telemetry, files: files.into_watch() }
 }

@@ -46,9 +46,13 @@ impl Notes {
         self.note(&self.warnings, self.line(key), key, what.into(), remedy.into());
     }
 
-    /// An error that no key can be named for.
-    pub(crate) fn error_at(&self, offset: usize, what: impl Into<String>, remedy: impl Into<String>) {
-        self.note(&self.errors, self.line_of(offset), "", what.into(), remedy.into());
+    /// The document is no TOML from `offset` on: only what was found at keys before it can be believed, since what
+    /// comes after may have been swallowed by the fault.
+    pub(crate) fn broken_at(&self, offset: usize, message: &str) {
+        let line = self.line_of(offset);
+        let believed = |finding: &Finding| finding.line < line && self.lines.borrow().contains_key(&finding.key);
+        self.errors.borrow_mut().retain(believed);
+        self.note(&self.errors, line, "", format!("is not TOML: {message}"), "mend the syntax here or just before".into());
     }
 
     fn note(&self, list: &RefCell<Vec<Finding>>, line: usize, key: &str, what: String, remedy: String) {

@@ -65,21 +65,18 @@ fn nat_discovery(draft: &mut Draft, notes: &Notes) {
     let primary = found.primary;
     if primary.ip().is_unspecified() {
         notes.error(key, format!("the UDP listener {primary} is a wildcard"), "name its address in edge.udp");
+        return;
     }
     if primary.ip() == address {
         notes.error(key, format!("{address} is the address of the listener itself"), "name a second address");
+        return;
     }
     if primary.port() == port {
         let key = "edge.nat_discovery.alternate_port";
         notes.error(key, format!("{port} is the port of the listener {primary} itself"), "choose another port");
         return;
     }
-    // RFC 5780 section 6: the primary's two mirror images in address and port.
-    let sockets = [
-        SocketAddr::new(address, primary.port()),
-        SocketAddr::new(primary.ip(), port),
-        SocketAddr::new(address, port),
-    ];
+    let sockets = found.sockets();
     for address in sockets {
         if !draft.listeners.iter().any(|other| other.kind == ListenerKind::Udp && other.address == address) {
             draft.listeners.push(Listener { key: key.into(), address, kind: ListenerKind::NatDiscovery });
@@ -272,7 +269,7 @@ fn tokens(draft: &mut Draft, notes: &Notes) {
     let from_listeners = relays_from_listeners(&draft.edge);
     let Some(tokens) = &mut draft.edge.tokens else { return };
     if draft.derived.internet {
-        if let (true, Some(pair)) = (tokens.internet.is_empty(), &draft.edge.certificate) {
+        if let Some(pair) = &draft.edge.certificate {
             for relay in from_listeners.iter().filter(|relay| relay.transport.is_secure()) {
                 if !pair.material.covers(&relay.host) {
                     let what = format!("{relay} would be named, and {} is not in {}", relay.host, pair.certificate.display());

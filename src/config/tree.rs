@@ -218,6 +218,17 @@ pub struct NatDiscoveryConfig {
     pub alternate_port: u16,
 }
 
+impl NatDiscoveryConfig {
+    /// The three sockets beside the primary one: other address, other port, both (RFC 5780 section 6).
+    pub fn sockets(&self) -> [SocketAddr; 3] {
+        [
+            SocketAddr::new(self.alternate_address, self.primary.port()),
+            SocketAddr::new(self.primary.ip(), self.alternate_port),
+            SocketAddr::new(self.alternate_address, self.alternate_port),
+        ]
+    }
+}
+
 /// `[edge.limits]`: what one stranger may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {

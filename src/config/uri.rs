@@ -127,3 +127,71 @@ pub fn relays_from_listeners(edge: &EdgeConfig) -> Vec<RelayUri> {
     }
     relays
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{BASE, TOKENS, accepted};
+
+    #[test]
+    fn a_uri_is_printed_as_it_is_meant() {
+        for (written, meant) in [
+            ("turn:edge.example.test", "turn:edge.example.test:3478?transport=udp"),
+            ("turns:edge.example.test", "turns:edge.example.test:5349?transport=tcp"),
+            ("TURN:edge.example.test:80?transport=tcp", "turn:edge.example.test:80?transport=tcp"),
+            ("turns:[2001:db8::10]:443?transport=udp", "turns:[2001:db8::10]:443?transport=udp"),
+            ("turn:[2001:db8::10]", "turn:[2001:db8::10]:3478?transport=udp"),
+            ("turn:203.0.113.10:3478", "turn:203.0.113.10:3478?transport=udp"),
+        ] {
+            assert_eq!(written.parse::<RelayUri>().expect(written).to_string(), meant);
+        }
+    }
+
+    #[test]
+    fn what_rfc_7065_does_not_allow_is_no_uri() {
+        for text in [
+            "", "edge", "stun:edge", "turn:", "turn:?transport=udp", "turn:a b", "turn:a:65536", "turn:a:0", "turn:a:+1",
+            "turn:a?transport=tls", "turn:[::1", "turn:[::1]3478", "turn:[a]:1", "turn:2001:db8::1", "turn://a",
+        ] {
+            assert!(text.parse::<RelayUri>().is_err(), "{text}");
+        }
+    }
+
+    fn internet(text: &str) -> Vec<String> {
+        accepted(text).edge.tokens.expect("on").internet.iter().map(RelayUri::to_string).collect()
+    }
+
+    #[test]
+    fn relays_follow_from_the_listeners() {
+        let expected = [
+            "turn:203.0.113.10:3478?transport=udp",
+            "turn:[2001:db8::10]:3478?transport=udp",
+            "turn:203.0.113.10:3478?transport=tcp",
+            "turns:203.0.113.10:443?transport=tcp",
+        ];
+        assert_eq!(internet(&format!("{BASE}{TOKENS}")), expected);
+        let intranet: Vec<String> = accepted(&format!("{BASE}{TOKENS}"))
+            .edge.tokens.expect("on").intranet.iter().map(RelayUri::to_string).collect();
+        assert_eq!(intranet, expected);
+    }
+
+    #[test]
+    fn relays_behind_a_nat_are_named_by_their_public_address_or_the_certificate() {
+        let text = BASE.replace("dtls = []", "advertise = { \"203.0.113.10\" = \"198.51.100.7\" }");
+        let expected = [
+            "turn:198.51.100.7:3478?transport=udp",
+            "turn:[2001:db8::10]:3478?transport=udp",
+            "turn:198.51.100.7:3478?transport=tcp",
+            "turns:edge.example.test:443?transport=tcp",
+        ];
+        assert_eq!(internet(&format!("{text}{TOKENS}")), expected);
+    }
+
+    #[test]
+    fn written_relays_stand_as_they_are() {
+        assert_eq!(
+            internet(&format!("{BASE}{TOKENS}internet = [\"turn:edge.example.test\"]\n")),
+            ["turn:edge.example.test:3478?transport=udp"]
+        );
+    }
+}

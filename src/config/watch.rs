@@ -58,3 +58,58 @@ fn inode(metadata: &std::fs::Metadata) -> u64 {
 fn inode(_: &std::fs::Metadata) -> u64 {
     0
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+
+    #[test]
+    fn nothing_has_changed_when_nothing_was_done() {
+        let directory = Scratch::new();
+        directory.write("edge.pem", "one");
+        let before = Fingerprint::of([directory.path("edge.pem"), directory.path("absent.pem")]);
+        assert_eq!(before.refreshed(), before);
+        assert_eq!(before.changed(&before.refreshed()), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_file_that_is_written_replaced_or_removed_has_changed() {
+        let directory = Scratch::new();
+        let path = directory.path("edge.pem");
+        directory.write("edge.pem", "one");
+        let before = Fingerprint::of([&path]);
+        directory.write("edge.pem", "three");
+        let written = before.refreshed();
+        assert_eq!(before.changed(&written), [path.clone()]);
+
+        // Same length, and the same time: the inode tells.
+        directory.write("new.pem", "seven");
+        let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("a time");
+        let new = std::fs::File::options().write(true).open(directory.path("new.pem")).expect("own file");
+        new.set_modified(modified).expect("own file");
+        std::fs::rename(directory.path("new.pem"), &path).expect("own files");
+        let replaced = written.refreshed();
+        assert_eq!(written.changed(&replaced), [path.clone()]);
+
+        std::fs::remove_file(&path).expect("own file");
+        assert_eq!(replaced.changed(&replaced.refreshed()), [path]);
+    }
+
+    #[test]
+    fn a_symlink_in_the_middle_that_leads_elsewhere_is_a_change() {
+        // As Kubernetes mounts secrets: edge.pem -> ..data/edge.pem, and ..data is switched.
+        let directory = Scratch::new();
+        for generation in ["1", "2"] {
+            std::fs::create_dir(directory.path(generation)).expect("own directory");
+            directory.write(&format!("{generation}/edge.pem"), "same length");
+        }
+        let link = |from: &str, to: &str| std::os::unix::fs::symlink(from, directory.path(to)).expect("own directory");
+        link("1", "data");
+        link("data/edge.pem", "edge.pem");
+        let before = Fingerprint::of([directory.path("edge.pem")]);
+        link("2", "data.new");
+        std::fs::rename(directory.path("data.new"), directory.path("data")).expect("own files");
+        assert_eq!(before.changed(&before.refreshed()), [directory.path("edge.pem")]);
+    }
+}
