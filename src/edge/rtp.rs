@@ -323,3 +323,257 @@ pub(crate) fn ratio(lost: u64, packets: u64) -> Option<f64> {
     let expected = lost + packets;
     (expected > 0).then(|| lost as f64 / expected as f64)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SPACING_NANOS: u64 = 20_000_000;
+
+    /// A PCMU packet of 20 ms, number `index` of its stream.
+    pub(crate) fn packet(ssrc: u32, payload_type: u8, first_sequence: u16, index: u32) -> Vec<u8> {
+        let mut packet = vec![0x80, payload_type];
+        packet.extend(first_sequence.wrapping_add(index as u16).to_be_bytes());
+        packet.extend(index.wrapping_mul(160).to_be_bytes());
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend([0xd5; 160]);
+        packet
+    }
+
+    fn header(first_sequence: u16, index: u32) -> Header {
+        Header::decode(&packet(1, 0, first_sequence, index)).expect("an RTP packet")
+    }
+
+    /// A stream past its probation that has seen packets 0 to 15.
+    fn proven(first_sequence: u16, rates: &ClockRates) -> Stream {
+        let mut stream = Stream::new(header(first_sequence, 0), 0);
+        for index in 0..u32::from(PROBATION_PACKETS) {
+            stream.on_packet(header(first_sequence, index), u64::from(index) * SPACING_NANOS, rates);
+        }
+        assert!(!stream.is_candidate());
+        stream
+    }
+
+    fn feed(stream: &mut Stream, first_sequence: u16, indices: impl IntoIterator<Item = u32>) {
+        let rates = ClockRates::default();
+        for index in indices {
+            stream.on_packet(header(first_sequence, index), u64::from(index) * SPACING_NANOS, &rates);
+        }
+    }
+
+    #[test]
+    fn only_the_first_bytes_of_rtp_count_as_rtp() {
+        for first in 0..=255u8 {
+            let mut bytes = packet(1, 0, 0, 0);
+            bytes[12..].fill(0);
+            bytes[0] = first;
+            assert_eq!(Header::decode(&bytes).is_some(), (128..=191).contains(&first), "{first}");
+        }
+    }
+
+    #[test]
+    fn rtcp_is_never_rtp() {
+        for second in 0..=255u8 {
+            let mut bytes = packet(1, 0, 0, 0);
+            bytes[1] = second;
+            assert_eq!(Header::decode(&bytes).is_none(), (192..=223).contains(&second), "{second}");
+        }
+    }
+
+    #[test]
+    fn a_packet_shorter_than_its_header_says_is_not_rtp() {
+        let mut bytes = packet(1, 0, 0, 0);
+        bytes[0] = 0x80 | 0x10 | 2;
+        bytes[12 + 8 + 2..12 + 8 + 4].copy_from_slice(&3u16.to_be_bytes());
+        let whole = 12 + 8 + 4 + 12;
+        assert!(Header::decode(&bytes[..whole]).is_some());
+        for cut in 0..whole {
+            assert!(Header::decode(&bytes[..cut]).is_none(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn every_tenth_packet_lost_is_a_tenth_even_across_the_wrap_of_the_sequence() {
+        let first = 65_400;
+        let mut stream = proven(first, &ClockRates::default());
+        feed(&mut stream, first, (16..1016).filter(|index| index % 10 != 9));
+        stream.settle();
+        assert_eq!((stream.packets(), stream.lost_packets()), (16 + 900, 100));
+    }
+
+    #[test]
+    fn reordered_packets_are_not_lost_and_duplicates_are_no_gain() {
+        let mut stream = proven(0, &ClockRates::default());
+        for group in 0..50 {
+            let base = 16 + group * 4;
+            feed(&mut stream, 0, [base + 1, base, base + 3, base + 3, base + 2, base]);
+        }
+        stream.settle();
+        assert_eq!((stream.packets(), stream.lost_packets()), (16 + 200, 0));
+    }
+
+    #[test]
+    fn a_packet_that_comes_after_the_window_is_lost_all_the_same() {
+        let mut stream = proven(0, &ClockRates::default());
+        feed(&mut stream, 0, 17..17 + u32::from(REORDER_WINDOW));
+        feed(&mut stream, 0, [16]);
+        stream.settle();
+        assert_eq!((stream.packets(), stream.lost_packets()), (80, 1));
+    }
+
+    #[test]
+    fn a_gap_longer_than_the_window_counts_whole() {
+        let mut stream = proven(0, &ClockRates::default());
+        feed(&mut stream, 0, 1016..1116);
+        stream.settle();
+        assert_eq!((stream.packets(), stream.lost_packets()), (116, 1000));
+    }
+
+    #[test]
+    fn a_sender_that_starts_anew_elsewhere_has_lost_nothing_but_one_packet_of_proof() {
+        let mut stream = proven(100, &ClockRates::default());
+        feed(&mut stream, 30_000, 0..100);
+        stream.settle();
+        assert_eq!((stream.packets(), stream.lost_packets()), (16 + 99, 0));
+    }
+
+    #[test]
+    fn a_single_stray_sequence_number_changes_nothing() {
+        let mut stream = proven(100, &ClockRates::default());
+        feed(&mut stream, 40_000, [0]);
+        feed(&mut stream, 100, 16..116);
+        stream.settle();
+        assert_eq!((stream.packets(), stream.lost_packets()), (116, 0));
+    }
+
+    #[test]
+    fn a_candidate_that_changes_its_type_or_falls_back_starts_over() {
+        let rates = ClockRates::default();
+        for disturbance in [packet(1, 8, 0, 10), packet(1, 0, 0, 3), packet(1, 0, 20_000, 0)] {
+            let mut stream = Stream::new(header(0, 0), 0);
+            for index in 0..10 {
+                stream.on_packet(header(0, index), 0, &rates);
+            }
+            stream.on_packet(Header::decode(&disturbance).expect("RTP"), 0, &rates);
+            for index in 11..26 {
+                assert!(stream.is_candidate());
+                stream.on_packet(header(0, index), 0, &rates);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_packet_over_and_over_proves_nothing() {
+        let rates = ClockRates::default();
+        let mut stream = Stream::new(header(0, 0), 0);
+        for _ in 0..1000 {
+            stream.on_packet(header(0, 0), 0, &rates);
+        }
+        assert!(stream.is_candidate());
+    }
+
+    #[test]
+    fn even_spacing_has_no_jitter_and_uneven_spacing_that_of_the_formula() {
+        let rates = ClockRates::default();
+        let mut stream = proven(0, &rates);
+        assert_eq!(stream.cut_interval(1).and_then(|interval| interval.jitter_seconds), Some(0.0));
+
+        // Every other packet 3 ms late: each spacing is off by 3 ms, so that the estimate tends to 3 ms.
+        let mut expected_seconds = 0.0;
+        for index in 16..216 {
+            let late_nanos = if index % 2 == 0 { 3_000_000 } else { 0 };
+            stream.on_packet(header(0, index), u64::from(index) * SPACING_NANOS + late_nanos, &rates);
+            expected_seconds += (0.003 - expected_seconds) / 16.0;
+        }
+        let jitter = stream.cut_interval(1).and_then(|interval| interval.jitter_seconds).expect("PCMU has a clock");
+        assert!((jitter - expected_seconds).abs() < 1e-9, "{jitter}");
+        assert!((0.0029..0.0031).contains(&jitter));
+    }
+
+    #[test]
+    fn jitter_needs_a_known_clock() {
+        let dynamic = |rates: &ClockRates| {
+            let decode = |index| Header::decode(&packet(1, 111, 0, index)).expect("RTP");
+            let mut stream = Stream::new(decode(0), 0);
+            for index in 0..100 {
+                stream.on_packet(decode(index), u64::from(index) * SPACING_NANOS, rates);
+            }
+            stream.cut_interval(1).expect("100 packets").jitter_seconds
+        };
+        assert_eq!(dynamic(&ClockRates::default()), None);
+        assert_eq!(dynamic(&ClockRates::new([(111, 0), (200, 8000)])), None);
+        assert_eq!(dynamic(&ClockRates::new([(111, 8000)])), Some(0.0));
+    }
+
+    #[test]
+    fn telephone_events_among_speech_leave_the_jitter_alone() {
+        let rates = ClockRates::default();
+        let mut stream = proven(0, &rates);
+        for index in 16..200 {
+            // Events repeat one timestamp while they last.
+            let mut bytes = packet(1, if (50..70).contains(&index) { 101 } else { 0 }, 0, index);
+            if (50..70).contains(&index) {
+                bytes[4..8].copy_from_slice(&8000u32.to_be_bytes());
+            }
+            stream.on_packet(Header::decode(&bytes).expect("RTP"), u64::from(index) * SPACING_NANOS, &rates);
+        }
+        assert_eq!(stream.cut_interval(1).and_then(|interval| interval.jitter_seconds), Some(0.0));
+    }
+
+    #[test]
+    fn timestamps_that_start_anew_are_no_jitter() {
+        let rates = ClockRates::default();
+        let mut stream = proven(0, &rates);
+        for index in 16..40 {
+            let mut bytes = packet(1, 0, 0, index);
+            bytes[4..8].copy_from_slice(&(2_000_000_000 + index * 160).to_be_bytes());
+            stream.on_packet(Header::decode(&bytes).expect("RTP"), u64::from(index) * SPACING_NANOS, &rates);
+        }
+        assert_eq!(stream.cut_interval(1).and_then(|interval| interval.jitter_seconds), Some(0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn what_came_and_what_was_lost_add_up(
+            first_sequence: u16,
+            keep in proptest::collection::vec(0..10u8, 1..2000),
+            swaps in proptest::collection::vec((0..2000usize, 0..30usize), 0..50),
+        ) {
+            let mut order: Vec<u32> = (16..).zip(&keep).filter(|&(_, &luck)| luck > 1).map(|(index, _)| index).collect();
+            // Local reordering only: packets move by less than the window.
+            let mut moved = 0;
+            for (at, by) in swaps {
+                if at >= moved && at + by < order.len() {
+                    order.swap(at, at + by);
+                    moved = at + by + 1;
+                }
+            }
+            let mut stream = proven(first_sequence, &ClockRates::default());
+            // A gap of the swap's reach and lost ones between may pass the window; those count as lost, never twice.
+            feed(&mut stream, first_sequence, order.iter().copied());
+            stream.settle();
+            let last = order.iter().copied().max().unwrap_or(15);
+            prop_assert_eq!(stream.packets() + stream.lost_packets(), u64::from(last) + 1);
+            prop_assert!(stream.packets() <= 16 + order.len() as u64);
+        }
+
+        #[test]
+        fn no_bytes_disturb_the_count(
+            packets in proptest::collection::vec((any::<u8>(), any::<u16>(), any::<u32>(), any::<u64>()), 0..200),
+        ) {
+            let rates = ClockRates::new([(96, u32::MAX), (97, 1)]);
+            let mut stream = proven(7, &rates);
+            for (payload_type, sequence, timestamp, now_nanos) in packets {
+                let header = Header { payload_type: payload_type & 0x7f, sequence, timestamp, ssrc: 1 };
+                stream.on_packet(header, now_nanos, &rates);
+                stream.ends_interval(now_nanos, 10);
+                if let Some(Interval { loss_ratio, jitter_seconds }) = stream.take_interval(1) {
+                    prop_assert!((0.0..=1.0).contains(&loss_ratio));
+                    prop_assert!(jitter_seconds.is_none_or(|jitter| (0.0..=TRANSIT_JUMP_MAX_SECONDS).contains(&jitter)));
+                }
+            }
+        }
+    }
+}
