@@ -260,7 +260,10 @@ impl Broker {
             self.quotas.release(unit);
         }
         match state.phase {
-            Phase::Reserved { token, .. } => self.forget(token),
+            Phase::Reserved { token, owner } => {
+                self.forget(token);
+                self.unpair(owner, lease);
+            }
             Phase::Drawn { partner: Some(partner) } => self.close(now_nanos, partner),
             Phase::Drawn { partner: None } | Phase::Open => {}
         }
@@ -345,6 +348,15 @@ impl Broker {
             self.deadlines.remove(&(reservation.deadline_nanos, token));
             self.quotas.unreserve(&reservation.quota);
         }
+    }
+
+    /// The reserved half is gone before the other was opened: that one stays, on its own.
+    fn unpair(&mut self, owner: u64, reserved: u64) {
+        self.change(owner, |state| {
+            if state.phase == (Phase::Drawn { partner: Some(reserved) }) {
+                (state.phase, state.kind) = (Phase::Drawn { partner: None }, Kind::Even);
+            }
+        });
     }
 
     /// A random one of all free ports of the family's addresses; the one that rested longest when none is free.

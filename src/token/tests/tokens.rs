@@ -263,6 +263,8 @@ mod properties {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_issued_is_granted_as_it_was_meant(claims in any_claims()) {
             let issued = Issuer::new(&one_key()).issue_extended(&claims);
