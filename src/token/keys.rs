@@ -81,9 +81,14 @@ impl KeyRing {
         &self.secrets[0]
     }
 
-    /// All secrets in the operator's order; a server derives its nonce keys from their values.
-    pub fn secrets(&self) -> &[Secret] {
-        &self.secrets
+    /// All secrets in the operator's order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Secret> {
+        self.secrets.iter()
+    }
+
+    /// The raw bytes of all secrets in the same order, from which a server derives its nonce keys.
+    pub fn secrets(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.secrets.iter().map(Secret::value)
     }
 
     pub fn contains(&self, id: &str) -> bool {

@@ -33,7 +33,7 @@ struct VerifyingKey {
 
 impl Verifier {
     pub fn new(ring: &KeyRing) -> Self {
-        let keys = ring.secrets().iter().map(|secret| VerifyingKey {
+        let keys = ring.iter().map(|secret| VerifyingKey {
             id: secret.id().to_owned(),
             classic: PasswordKey::new(secret.value()),
             extended: PasswordKey::derived(secret.value(), LABEL_EXTENDED),
