@@ -45,7 +45,7 @@ pub(crate) struct Escaped<'a, W: Write + ?Sized> {
     quoting: Quoting,
 }
 
-const CUT_MARK: &str = "...";
+pub(crate) const CUT_MARK: &str = "...";
 
 impl<'a, W: Write + ?Sized> Escaped<'a, W> {
     pub(crate) fn new(out: &'a mut W, bytes_max: usize, quoting: Quoting) -> Self {

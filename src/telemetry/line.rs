@@ -1,16 +1,16 @@
 //! One event, one line: what a log line looks like, whatever the values in it.
 
 use std::fmt::{self, Debug, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use jiff::Timestamp;
 use prometheus::proto::{self, MetricFamily};
 use serde_json::{Map, Value};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
 use crate::catalogue::{Definition, Kind};
-use crate::clean::{Escaped, Quoting, is_dangerous};
+use crate::clean::{CUT_MARK, Escaped, Quoting, is_dangerous};
 use crate::labels::{LabelSet, LogLevel};
 use crate::metrics::family;
 
@@ -147,7 +147,7 @@ pub(crate) fn ascii_controls_only(json: &str) -> String {
 
 fn escaped(text: &str, quoting: Quoting) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut escape = Escaped::new(&mut out, VALUE_BYTES_MAX, quoting);
+    let mut escape = Escaped::new(&mut out, VALUE_BYTES_MAX + CUT_MARK.len(), quoting);
     let _ = escape.write_str(text);
     let _ = escape.finish();
     out
@@ -155,7 +155,7 @@ fn escaped(text: &str, quoting: Quoting) -> String {
 
 fn needs_quotes(text: &str) -> bool {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@+,[]()%#".contains(&byte);
-    text.is_empty() || text.len() > VALUE_BYTES_MAX || !text.bytes().all(harmless)
+    text.is_empty() || !text.bytes().all(harmless)
 }
 
 fn as_text(value: &Value) -> String {
@@ -184,10 +184,10 @@ impl Values {
     }
 
     fn put_text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
-        // Not escaped here, only bounded: each format has its own escapes, and none makes text shorter.
-        let mut bounded = Bounded(String::new());
+        // Not escaped here, only bounded: each format has its own escapes.
+        let mut bounded = Bounded::default();
         let _ = bounded.write_fmt(text);
-        self.put(field, Value::String(bounded.0));
+        self.put(field, Value::String(bounded.finish()));
     }
 }
 
@@ -231,16 +231,30 @@ impl Visit for Values {
     }
 }
 
-/// Keeps one character more than a value may have, so that the escape that follows sees that there was more.
-struct Bounded(String);
+/// Keeps at most [`VALUE_BYTES_MAX`] bytes and says when there were more.
+#[derive(Default)]
+struct Bounded {
+    kept: String,
+    cut: bool,
+}
+
+impl Bounded {
+    fn finish(mut self) -> String {
+        if self.cut {
+            self.kept.push_str(CUT_MARK);
+        }
+        self.kept
+    }
+}
 
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
-            if self.0.len() > VALUE_BYTES_MAX {
+            self.cut |= self.kept.len() + character.len_utf8() > VALUE_BYTES_MAX;
+            if self.cut {
                 break;
             }
-            self.0.push(character);
+            self.kept.push(character);
         }
         Ok(())
     }
