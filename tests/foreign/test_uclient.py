@@ -1,0 +1,111 @@
+"""coturn's load client in all its forms. Its exit code is 0 even when everything was lost, so its counts are read."""
+
+import re
+import subprocess
+import time
+
+import pytest
+
+from edge_process import SECRET
+from natlab import Addresses
+
+A = Addresses
+MESSAGES, CLIENTS = 20, 4
+V4, V6 = "port-restricted", "ipv6-only"
+TO_4, TO_6 = ["-e", A.PEER], ["-e", A.PEER_6]
+TLS = ["-t", "-S", "-p", "443"]
+DTLS = ["-S", "-p", "443"]
+
+# name -> (kind of NAT in front, arguments, server)
+FORMS = {
+    "channels": (V4, TO_4, A.EDGE),
+    "send_indications": (V4, [*TO_4, "-s"], A.EDGE),
+    "without_rtcp": (V4, [*TO_4, "-c"], A.EDGE),
+    "tcp": (V4, [*TO_4, "-t"], A.EDGE),
+    "tcp_send_indications": (V4, [*TO_4, "-t", "-s"], A.EDGE),
+    "tls": (V4, [*TO_4, *TLS], A.EDGE),
+    "tls_where_udp_is_blocked": ("udp-blocked", [*TO_4, *TLS], A.EDGE),
+    "dtls": (V4, [*TO_4, *DTLS], A.EDGE),
+    "ipv6_client_ipv6_relay": (V6, [*TO_6, "-x", "-c"], A.EDGE_6),
+    "ipv6_client_ipv4_relay": (V6, [*TO_4, "-X", "-c"], A.EDGE_6),
+    "ipv6_client_no_family": (V6, TO_4, A.EDGE_6),
+    "ipv4_client_ipv6_relay": (V4, [*TO_6, "-x", "-c"], A.EDGE),
+    "ipv6_tcp_ipv6_relay": (V6, [*TO_6, "-x", "-c", "-t"], A.EDGE_6),
+    "ipv6_tls_ipv6_relay": (V6, [*TO_6, "-x", "-c", *TLS], A.EDGE_6),
+    "ipv6_dtls_ipv6_relay": (V6, [*TO_6, "-x", "-c", *DTLS], A.EDGE_6),
+    "dual_allocation_ipv4_peer": (V4, [*TO_4, "-Z"], A.EDGE),
+    "dual_allocation_ipv6_peer": (V6, [*TO_6, "-Z"], A.EDGE_6),
+    "dont_fragment": (V4, [*TO_4, "-g", "-l", "1200"], A.EDGE),
+    "mobility": (V4, [*TO_4, "-M"], A.EDGE),
+    "channel_padding": (V4, [*TO_4, "-D"], A.EDGE),
+    "client_to_client": (V4, ["-y"], A.EDGE),
+    "client_to_client_send": (V4, ["-y", "-s"], A.EDGE),
+    "client_to_client_tcp": (V4, ["-y", "-c", "-t"], A.EDGE),
+    "client_to_client_ipv6": (V6, ["-y", "-x", "-c"], A.EDGE_6),
+    "tcp_relay": (V4, [*TO_4, "-T"], A.EDGE),
+    "tcp_relay_over_tls": (V4, [*TO_4, "-T", "-S", "-p", "443"], A.EDGE),
+    "tcp_relay_ipv6": (V6, [*TO_6, "-x", "-T"], A.EDGE_6),
+    "abrupt_disconnect": (V4, [*TO_4, "-B"], A.EDGE),
+    "extra_requests": (V4, [*TO_4, "-G"], A.EDGE),
+}
+
+
+@pytest.fixture(scope="module")
+def edge_changes():
+    return {
+        "edge": {
+            "dtls": [f"{A.EDGE}:443", f"[{A.EDGE_6}]:443"],
+            "mobility": True,
+            "auth": {"allocations_per_identity": 0},
+        }
+    }
+
+
+@pytest.fixture(scope="module")
+def outputs(lab, edge, echo_peer, tool):
+    """What every form printed. They run eight at a time: each spends its seconds waiting."""
+    client = tool("turnutils_uclient")
+    waiting, running, printed = list(FORMS), {}, {}
+    while waiting or running:
+        while waiting and len(running) < 8:
+            name = waiting.pop(0)
+            kind, arguments, server = FORMS[name]
+            command = [client, "-u", name, "-W", SECRET, "-n", MESSAGES, "-m", CLIENTS, *arguments, server]
+            file = open(edge.directory / f"uclient-{name}.txt", "w+")
+            process = lab.endpoint("a", kind).start(*command, stdout=file, stderr=subprocess.STDOUT)
+            running[name] = process, file, time.monotonic() + 45
+        for name, (process, file, deadline) in list(running.items()):
+            if process.poll() is None and time.monotonic() > deadline:
+                process.kill()
+            if process.poll() is not None:
+                file.seek(0)
+                printed[name] = file.read()
+                file.close()
+                del running[name]
+        time.sleep(0.05)
+    return printed
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("form", FORMS)
+def test_uclient_gets_every_message_back(outputs, form):
+    output = outputs[form]
+    counts = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)$", output, re.MULTILINE)
+    lost = re.findall(r"Total lost packets (\d+)", output)
+    assert counts and lost, f"no result:\n{output[-2000:]}"
+    sent, received = map(int, counts[-1])
+    assert (sent, received, int(lost[-1])) == (MESSAGES * CLIENTS, MESSAGES * CLIENTS, 0), output[-1500:]
+
+
+def test_a_negative_run_is_stopped_by_the_400_that_it_provokes(lab, edge, echo_peer, tool):
+    client = ["stdbuf", "-oL", tool("turnutils_uclient"), "-u", "negative", "-W", SECRET]
+    done = lab.endpoint("a", V4).run("timeout", 30, *client, "-n", 50, "-m", 8, *TO_4, "-N", "-R", A.EDGE, timeout=40)
+    errors = re.findall(r"error (\d{3})", done.stdout)
+    assert errors and errors[-1] == "400" and done.returncode == 255, done.stdout[-1500:]
+
+
+@pytest.mark.parametrize("kind, server", [(V4, A.EDGE), (V6, A.EDGE_6)])
+def test_stunclient_learns_its_reflexive_address(lab, edge, tool, kind, server):
+    done = lab.endpoint("a", kind).run("timeout", 5, tool("turnutils_stunclient"), server)
+    expected = "203.0.113.102:2" if kind == V4 else "2001:db8:106::2"
+    assert f"reflexive addr: {expected}" in done.stdout, done.stdout
