@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 /// A NAT-traversal media relay for the network perimeter
@@ -16,8 +17,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Issue or judge a token
+    Token(postern_tools::token::Args),
     /// Make a development CA with certificates for an edge and its workers
     Certs(postern_tools::certs::Args),
+    /// Prove a relay from outside and say what to mend
+    Doctor(Box<postern_tools::doctor::Args>),
 }
 
 fn main() -> ExitCode {
@@ -33,8 +38,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<ExitCode> {
+fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Token(args) => postern_tools::token::run(args),
         Command::Certs(args) => postern_tools::certs::run(args),
+        Command::Doctor(args) => block_on(postern_tools::doctor::run(*args)),
     }
+}
+
+/// Runs a command that waits on the network.
+fn block_on(task: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the system gives no threads or no epoll descriptor")?;
+    let outcome = runtime.block_on(task);
+    // What still waits on somebody else has no say in when the command ends.
+    runtime.shutdown_background();
+    outcome
 }

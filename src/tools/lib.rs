@@ -1,4 +1,23 @@
 //! What people run beside an edge: certificates for development, a doctor that proves a relay from outside.
 
 pub mod certs;
+pub mod check;
+pub mod doctor;
+mod doctor_client;
+mod doctor_failure;
+mod doctor_leg;
+mod doctor_media;
+mod doctor_message;
+mod doctor_nat;
+mod doctor_report;
+mod doctor_rtp;
+mod doctor_session;
+mod doctor_target;
+mod doctor_tls;
+mod doctor_token;
+mod doctor_turn;
+mod doctor_wire;
+pub mod firewall;
+#[cfg(any(test, feature = "edge"))]
 mod scratch;
+pub mod token;
