@@ -191,7 +191,8 @@ mod tests {
     fn the_owner_of_the_fault_is_named() {
         let (certificate, own) = pem_pair(&key());
         let other = key().serialize_pem();
-        let fault = |certificate: &str, key: &str| load_pair(certificate.as_bytes(), key.as_bytes()).expect_err("a fault");
+        let fault =
+            |certificate: &str, key: &str| load_pair(certificate.as_bytes(), key.as_bytes()).expect_err("a fault");
         assert_eq!(fault(&certificate, &other), PairError::Mismatch);
         assert!(matches!(fault("", &own), PairError::Certificate(_)));
         assert!(matches!(fault(&own, &own), PairError::Certificate(_)));

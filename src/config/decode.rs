@@ -93,9 +93,9 @@ pub(crate) fn decode(root: Table<'_>, notes: &Notes, files: &Files<'_>) -> Draft
             mobility: table.or("mobility", false, Value::boolean),
             relay: relay(table.section("relay"), notes),
             auth: auth(table.section("auth"), notes, files),
-            tokens: table.optional_section("tokens").and_then(|table| {
-                tokens(table, notes, files, &mut listeners, &mut relay_uris, &mut derived)
-            }),
+            tokens: table
+                .optional_section("tokens")
+                .and_then(|table| tokens(table, notes, files, &mut listeners, &mut relay_uris, &mut derived)),
             drain: drain(table.section("drain")),
             nat_discovery: table.optional_section("nat_discovery").and_then(|table| {
                 nat_discovery = alternates(&table);
@@ -168,7 +168,9 @@ fn advertise(value: &Value<'_>) -> Option<BTreeMap<IpAddr, IpAddr>> {
                     map.insert(local, public);
                 }
             }
-            Err(_) => public.error("has a key that is no address", "write { \"LOCAL ADDRESS\" = \"PUBLIC ADDRESS\" }")?,
+            Err(_) => {
+                public.error("has a key that is no address", "write { \"LOCAL ADDRESS\" = \"PUBLIC ADDRESS\" }")?
+            }
         }
     }
     Some(map)
@@ -344,10 +346,12 @@ fn media(table: Table<'_>) -> MediaConfig {
 }
 
 fn records(table: Table<'_>, files: &Files<'_>) -> RecordsConfig {
-    let file: Option<PathBuf> = table.optional("file", |value| {
-        let path = forms::path(value)?;
-        if path.is_empty() { Some(None) } else { files.output(value.path(), path).map(Some) }
-    }).flatten();
+    let file: Option<PathBuf> = table
+        .optional("file", |value| {
+            let path = forms::path(value)?;
+            if path.is_empty() { Some(None) } else { files.output(value.path(), path).map(Some) }
+        })
+        .flatten();
     table.close();
     RecordsConfig { file }
 }

@@ -137,7 +137,10 @@ mod tests {
 
     #[test]
     fn what_a_reload_takes_up_is_named() {
-        let new = BASE.replace("10.20.0.0/24", "10.20.1.0/24").replace("[\"203.0.113.10:443\"]", "[]").replace("2026a", "2026b");
+        let new = BASE
+            .replace("10.20.0.0/24", "10.20.1.0/24")
+            .replace("[\"203.0.113.10:443\"]", "[]")
+            .replace("2026a", "2026b");
         let diff = changes(BASE, &new);
         assert_eq!(diff.changed, ["edge.tls", "edge.relay.allow_peers", "edge.auth.secrets"]);
         assert!(diff.restart_only.is_empty());

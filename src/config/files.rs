@@ -59,8 +59,12 @@ impl<'a> Files<'a> {
             Ok(material) => Some(CertifiedPair { certificate, private_key, material: Arc::new(material) }),
             Err(error) => {
                 let (at, path, remedy) = match error {
-                    PairError::Certificate(_) => (cert_key, certificate, "name a PEM file, the server's certificate first"),
-                    PairError::PrivateKey(_) => (key_key, private_key, "name the unencrypted PEM key of the certificate"),
+                    PairError::Certificate(_) => {
+                        (cert_key, certificate, "name a PEM file, the server's certificate first")
+                    }
+                    PairError::PrivateKey(_) => {
+                        (key_key, private_key, "name the unencrypted PEM key of the certificate")
+                    }
                     PairError::Mismatch => (key_key, private_key, "name the key that the certificate was made for"),
                 };
                 self.notes.error(at, format!("{}: {error}", path.display()), remedy);
@@ -103,7 +107,8 @@ impl<'a> Files<'a> {
         let secret = SecretBytes::new(bytes);
         let length = secret.expose().len();
         if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&length) {
-            let remedy = format!("use {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, made by: openssl rand -base64 32");
+            let remedy =
+                format!("use {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, made by: openssl rand -base64 32");
             self.notes.error(key, format!("is a secret of {length} bytes"), remedy);
             return None;
         }
@@ -119,7 +124,11 @@ impl<'a> Files<'a> {
         let path = self.source.resolve(path);
         let directory = path.parent().unwrap_or(Path::new("/"));
         if path.is_dir() || !directory.is_dir() {
-            let what = if path.is_dir() { "is a directory".into() } else { format!("{} is no directory", directory.display()) };
+            let what = if path.is_dir() {
+                "is a directory".into()
+            } else {
+                format!("{} is no directory", directory.display())
+            };
             self.notes.error(key, what, "name a file in a directory that exists");
             return None;
         }

@@ -28,7 +28,8 @@ pub(crate) fn realm(value: &Value<'_>) -> Option<String> {
 
 /// An address with a port other than 0; a wildcard is well.
 pub(crate) fn listen_address(value: &Value<'_>) -> Option<SocketAddr> {
-    let address: SocketAddr = value.parsed("an address with port, like \"203.0.113.10:3478\" or \"[2001:db8::10]:3478\"")?;
+    let address: SocketAddr =
+        value.parsed("an address with port, like \"203.0.113.10:3478\" or \"[2001:db8::10]:3478\"")?;
     judged(value, address.ip())?;
     if address.port() == 0 {
         return value.error("has port 0", "name the port: clients must know it");
@@ -72,7 +73,8 @@ fn judged(value: &Value<'_>, address: IpAddr) -> Option<()> {
 pub(crate) fn network(value: &Value<'_>, notes: &Notes) -> Option<IpNet> {
     let text = value.string()?;
     let Some(network) = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) else {
-        return value.error(format!("{} is no network", quoted(text)), "write one like \"10.20.0.0/24\" or \"fd00:20::/64\"");
+        return value
+            .error(format!("{} is no network", quoted(text)), "write one like \"10.20.0.0/24\" or \"fd00:20::/64\"");
     };
     if network.trunc() != network {
         notes.warn(value.path(), format!("has bits beyond its prefix; {} is meant", network.trunc()), "write that");
@@ -86,9 +88,13 @@ pub(crate) fn port_range(value: &Value<'_>) -> Option<PortRange> {
     let ends = text.split_once('-').and_then(|(first, last)| Some((port(first.trim())?, port(last.trim())?)));
     match ends {
         None => value.error(format!("{} is no range of ports", quoted(text)), "write one like \"50000-59999\""),
-        Some((first, last)) if first > last => value.error("ends before it starts", format!("write \"{last}-{first}\"")),
+        Some((first, last)) if first > last => {
+            value.error("ends before it starts", format!("write \"{last}-{first}\""))
+        }
         Some((first, _)) if first < 1024 => value.error("holds privileged ports", "start it at 1024 or above"),
-        Some((first, last)) if last == first => value.error("holds a single port", "widen it: each allocation takes one"),
+        Some((first, last)) if last == first => {
+            value.error("holds a single port", "widen it: each allocation takes one")
+        }
         Some((first, last)) => Some(PortRange { first, last }),
     }
 }
@@ -121,7 +127,8 @@ pub(crate) fn name_or_domain(value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
-        return value.error(format!("{} is no name", quoted(name)), "write a whole DNS name, like \"worker.example.test\"");
+        return value
+            .error(format!("{} is no name", quoted(name)), "write a whole DNS name, like \"worker.example.test\"");
     }
     Some(name.to_ascii_lowercase())
 }

@@ -78,7 +78,8 @@ pub fn load(path: &Path, own_addresses: &[IpAddr]) -> Result<Loaded, Vec<Finding
 /// # Errors
 /// As [`load`].
 pub fn load_source(source: &Source, own_addresses: &[IpAddr]) -> Result<Loaded, Vec<Finding>> {
-    let now_unix_secs = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let now_unix_secs =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let surroundings = Surroundings { own_addresses, now_unix_secs: now_unix_secs as i64 };
     let notes = Notes::new(&source.name, &source.text);
     let config = read(source, &surroundings, &notes);

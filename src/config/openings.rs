@@ -67,7 +67,14 @@ impl Config {
         }
         if let Some(discovery) = &edge.nat_discovery {
             for address in discovery.sockets().into_iter().filter(|address| !edge.udp.contains(address)) {
-                open("edge.nat_discovery", Purpose::Clients, Protocol::Udp, address.ip(), address.port(), address.port());
+                open(
+                    "edge.nat_discovery",
+                    Purpose::Clients,
+                    Protocol::Udp,
+                    address.ip(),
+                    address.port(),
+                    address.port(),
+                );
             }
         }
         for address in &edge.relay.addresses {
@@ -121,7 +128,10 @@ mod tests {
     #[test]
     fn without_tcp_allocations_no_tcp_port_of_the_range_is_opened() {
         let text = BASE.replace("deny_peers = []", "tcp = false");
-        let tcp = accepted(&text).openings().into_iter().filter(|o| o.purpose == Purpose::Peers && o.protocol == Protocol::Tcp);
+        let tcp = accepted(&text)
+            .openings()
+            .into_iter()
+            .filter(|o| o.purpose == Purpose::Peers && o.protocol == Protocol::Tcp);
         assert_eq!(tcp.count(), 0);
     }
 }

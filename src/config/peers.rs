@@ -67,7 +67,14 @@ fn embedding(network: &IpNet) -> Option<&'static str> {
 fn never_allowed() -> [IpNet; 6] {
     let v4 = |a, b, c, d, prefix| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix));
     let v6 = |first, prefix| IpNet::from(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), prefix));
-    [v4(224, 0, 0, 0, 4), v4(240, 0, 0, 0, 4), v4(169, 254, 169, 254, 32), v4(0, 0, 0, 0, 32), v6(0xff00, 8), v6(0, 128)]
+    [
+        v4(224, 0, 0, 0, 4),
+        v4(240, 0, 0, 0, 4),
+        v4(169, 254, 169, 254, 32),
+        v4(0, 0, 0, 0, 32),
+        v6(0xff00, 8),
+        v6(0, 128),
+    ]
 }
 
 /// Whether every address of `network` is one of `own`. Cost: O(own).

@@ -52,7 +52,13 @@ impl Notes {
         let line = self.line_of(offset);
         let believed = |finding: &Finding| finding.line < line && self.lines.borrow().contains_key(&finding.key);
         self.errors.borrow_mut().retain(believed);
-        self.note(&self.errors, line, "", format!("is not TOML: {message}"), "mend the syntax here or just before".into());
+        self.note(
+            &self.errors,
+            line,
+            "",
+            format!("is not TOML: {message}"),
+            "mend the syntax here or just before".into(),
+        );
     }
 
     fn note(&self, list: &RefCell<Vec<Finding>>, line: usize, key: &str, what: String, remedy: String) {
@@ -64,7 +70,8 @@ impl Notes {
 
     /// Whether `key`, or anything within it, has an error already: rules across keys then stay silent.
     pub(crate) fn faulty(&self, key: &str) -> bool {
-        let within = |other: &str| other.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let within =
+            |other: &str| other.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
         self.errors.borrow().iter().any(|finding| within(&finding.key))
     }
 
@@ -243,10 +250,8 @@ impl<'a> Value<'a> {
         let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
         match number.and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number)) {
             Some(number) => Some(number),
-            None => self.error(
-                format!("{integer} is out of bounds"),
-                format!("choose {} to {}", range.start(), range.end()),
-            ),
+            None => self
+                .error(format!("{integer} is out of bounds"), format!("choose {} to {}", range.start(), range.end())),
         }
     }
 

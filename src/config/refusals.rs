@@ -213,7 +213,8 @@ fn an_advertised_address_counts_as_own() {
 
 #[test]
 fn loopback_peers_are_accepted_where_every_listener_is_on_loopback() {
-    let text = BASE.replace("203.0.113.10", "127.0.0.1").replace("2001:db8::10", "::1").replace("10.20.0.0/24", "127.0.0.0/8");
+    let text =
+        BASE.replace("203.0.113.10", "127.0.0.1").replace("2001:db8::10", "::1").replace("10.20.0.0/24", "127.0.0.0/8");
     assert_eq!(accepted(&text).edge.relay.allow_peers.len(), 1);
 }
 
@@ -234,7 +235,11 @@ fn an_allowed_network_without_unicast_peers_is_refused() {
 #[test]
 fn what_is_no_network_is_refused() {
     refuses(&with("10.20.0.0/24", "workers"), "13: edge.relay.allow_peers[0]", "is no network");
-    refuses(&with("deny_peers = []", "deny_peers = [\"10.0.0.0/33\"]"), "14: edge.relay.deny_peers[0]", "is no network");
+    refuses(
+        &with("deny_peers = []", "deny_peers = [\"10.0.0.0/33\"]"),
+        "14: edge.relay.deny_peers[0]",
+        "is no network",
+    );
 }
 
 #[test]
@@ -254,7 +259,11 @@ fn a_refused_secret_is_not_printed() {
 
 #[test]
 fn a_secret_needs_exactly_one_of_value_and_file() {
-    refuses(&with(", value = \"sixteen-bytes-at-the-least\"", ""), "17: edge.auth.secrets[0]", "neither value nor file");
+    refuses(
+        &with(", value = \"sixteen-bytes-at-the-least\"", ""),
+        "17: edge.auth.secrets[0]",
+        "neither value nor file",
+    );
     let text = with("id = \"2026a\"", "id = \"2026a\", file = \"turn.secret\"");
     refuses(&text, "17: edge.auth.secrets[0]", "both value and file");
 }
@@ -289,7 +298,11 @@ fn numbers_out_of_bounds_are_refused() {
         "allocations_max = 99999999999999999999",
     ] {
         let key = line.split_once(' ').expect("a key").0;
-        refuses(&with("\n[telemetry]", &format!("{line}\n[telemetry]")), &format!("18: edge.auth.{key}"), "out of bounds");
+        refuses(
+            &with("\n[telemetry]", &format!("{line}\n[telemetry]")),
+            &format!("18: edge.auth.{key}"),
+            "out of bounds",
+        );
     }
 }
 
@@ -314,5 +327,9 @@ fn advertise_maps_one_to_one_within_a_family() {
     let twice = "{ \"203.0.113.10\" = \"198.51.100.7\", \"203.0.113.11\" = \"198.51.100.7\" }";
     let errors = load_text(&mapped(twice)).expect_err("not one to one");
     assert!(printed(&errors).contains("stands for two local addresses"));
-    warns(&mapped("{ \"10.9.9.9\" = \"198.51.100.7\" }"), "6: edge.advertise.10.9.9.9", "neither a listener's nor a relay");
+    warns(
+        &mapped("{ \"10.9.9.9\" = \"198.51.100.7\" }"),
+        "6: edge.advertise.10.9.9.9",
+        "neither a listener's nor a relay",
+    );
 }

@@ -12,7 +12,10 @@ fn a_token_service_lacking_its_keys_is_refused_for_each_of_them() {
     let errors = load_text(&format!("{BASE}[edge.tokens]\n")).expect_err("nothing is there");
     let keys: Vec<(usize, &str)> = errors.iter().map(|error| (error.line, error.key.as_str())).collect();
     let expected = ["listen", "certificate", "private_key", "client_ca", "allowed_names"];
-    assert_eq!(keys, expected.map(|key| (20, ["edge.tokens.", key].concat())).each_ref().map(|(l, k)| (*l, k.as_str())));
+    assert_eq!(
+        keys,
+        expected.map(|key| (20, ["edge.tokens.", key].concat())).each_ref().map(|(l, k)| (*l, k.as_str()))
+    );
 }
 
 #[test]
@@ -24,12 +27,17 @@ fn a_token_service_without_private_key_is_refused_once() {
 fn callers_must_be_named_and_lead_to_an_authority() {
     refuses(&tokens("[\"worker.example.test\"]", "[]"), "25: edge.tokens.allowed_names", "is empty");
     refuses(&tokens("worker.example.test", "*.example.test"), "25: edge.tokens.allowed_names[0]", "is no name");
-    refuses(&tokens("client_ca = \"edge.pem\"", "client_ca = \"edge.key\""), "24: edge.tokens.client_ca", "no certificate");
+    refuses(
+        &tokens("client_ca = \"edge.pem\"", "client_ca = \"edge.key\""),
+        "24: edge.tokens.client_ca",
+        "no certificate",
+    );
 }
 
 #[test]
 fn what_is_no_relay_uri_is_refused() {
-    for uri in ["stun:edge.example.test", "turn:", "turn:a:0", "turn:a:x", "turn:a?transport=sctp", "turn:[::1", "edge"] {
+    for uri in ["stun:edge.example.test", "turn:", "turn:a:0", "turn:a:x", "turn:a?transport=sctp", "turn:[::1", "edge"]
+    {
         let text = format!("{BASE}{TOKENS}internet = [\"{uri}\"]\n");
         refuses(&text, "26: edge.tokens.internet[0]", uri);
     }
@@ -52,7 +60,11 @@ fn an_alternate_must_be_another_edge() {
     refuses(&drain("{ address = \"203.0.113.10:443\" }"), "21: edge.drain.alternate[0]", "is edge.tls[0] of this edge");
     refuses(&drain("{ domain = \"edge2.example.test\" }"), "21: edge.drain.alternate[0].address", "is missing");
     refuses(&drain("{ address = \"0.0.0.0:443\" }"), "21: edge.drain.alternate[0].address", "is a wildcard");
-    refuses(&drain("{ address = \"203.0.113.20:443\", domain = \"a b\" }"), "21: edge.drain.alternate[0].domain", "no name");
+    refuses(
+        &drain("{ address = \"203.0.113.20:443\", domain = \"a b\" }"),
+        "21: edge.drain.alternate[0].domain",
+        "no name",
+    );
     let advertised = drain("{ address = \"198.51.100.7:443\" }")
         .replace("dtls = []", "advertise = { \"203.0.113.10\" = \"198.51.100.7\" }");
     refuses(&advertised, "21: edge.drain.alternate[0]", "of this edge");
@@ -73,7 +85,11 @@ fn nat_discovery_needs_a_second_address_and_port_beside_a_udp_listener() {
     refuses(&v4_only, address, "no UDP listener over IPv6");
     let wild = nat("203.0.113.11", 3479).replace("udp = [\"203.0.113.10:3478\"", "udp = [\"0.0.0.0:3478\"");
     refuses(&wild, address, "is a wildcard");
-    refuses(&nat("203.0.113.11", 50_001), "12: edge.relay.ports", "holds the port of edge.nat_discovery.alternate_address");
+    refuses(
+        &nat("203.0.113.11", 50_001),
+        "12: edge.relay.ports",
+        "holds the port of edge.nat_discovery.alternate_address",
+    );
 }
 
 #[test]

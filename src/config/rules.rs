@@ -151,7 +151,8 @@ fn relay(draft: &Draft, notes: &Notes) {
         });
         if shares_address && relay.ports.contains(listener.address.port()) {
             let line = notes.line(&listener.key);
-            let what = format!("{} holds the port of {} ({}, line {line})", relay.ports, listener.key, listener.address);
+            let what =
+                format!("{} holds the port of {} ({}, line {line})", relay.ports, listener.key, listener.address);
             notes.error("edge.relay.ports", what, "move the listener or the range");
         }
     }
@@ -215,10 +216,15 @@ fn certificate(key: &str, pair: &CertifiedPair, now_unix_secs: i64, notes: &Note
         let what = format!("{path} expired {} ago", span(-left_secs));
         notes.warn(key, what, "renew it: clients refuse it");
     } else if left_secs < EXPIRY_WARNING_SECS {
-        notes.warn(key, format!("{path} expires in {}", span(left_secs)), "renew it; a changed file is taken up at once");
+        notes.warn(
+            key,
+            format!("{path} expires in {}", span(left_secs)),
+            "renew it; a changed file is taken up at once",
+        );
     }
     if pair.material.not_before_unix_secs > now_unix_secs {
-        let what = format!("{path} is not valid for another {}", span(pair.material.not_before_unix_secs - now_unix_secs));
+        let what =
+            format!("{path} is not valid for another {}", span(pair.material.not_before_unix_secs - now_unix_secs));
         notes.warn(key, what, "check the clock of this machine, or wait");
     }
     if pair.material.names.is_empty() && pair.material.addresses.is_empty() {
@@ -249,7 +255,11 @@ fn auth(draft: &Draft, notes: &Notes) {
     }
     if auth.allocations_per_identity > auth.allocations_max {
         let what = format!("{} is above allocations_max = {}", auth.allocations_per_identity, auth.allocations_max);
-        notes.warn("edge.auth.allocations_per_identity", what, "raise allocations_max: no token can ask for more than it");
+        notes.warn(
+            "edge.auth.allocations_per_identity",
+            what,
+            "raise allocations_max: no token can ask for more than it",
+        );
     }
     if auth.allocation_lifetime_max_secs < LIFETIME_DEFAULT_SECS {
         let what = format!("is below the {LIFETIME_DEFAULT_SECS} s that clients expect (RFC 8656)");
@@ -260,7 +270,10 @@ fn auth(draft: &Draft, notes: &Notes) {
 fn tokens(draft: &mut Draft, notes: &Notes) {
     if let Some(pair) = &draft.edge.certificate {
         for (key, relay) in &draft.relay_uris {
-            if relay.transport.is_secure() && key.starts_with("edge.tokens.internet") && !pair.material.covers(&relay.host) {
+            if relay.transport.is_secure()
+                && key.starts_with("edge.tokens.internet")
+                && !pair.material.covers(&relay.host)
+            {
                 let what = format!("{} is not in {}", relay.host, pair.certificate.display());
                 notes.warn(key, what, "clients will refuse it: use a name of the certificate, or have the name added");
             }
@@ -272,12 +285,15 @@ fn tokens(draft: &mut Draft, notes: &Notes) {
         if let Some(pair) = &draft.edge.certificate {
             for relay in from_listeners.iter().filter(|relay| relay.transport.is_secure()) {
                 if !pair.material.covers(&relay.host) {
-                    let what = format!("{relay} would be named, and {} is not in {}", relay.host, pair.certificate.display());
+                    let what =
+                        format!("{relay} would be named, and {} is not in {}", relay.host, pair.certificate.display());
                     notes.warn("edge.tokens", what, "write edge.tokens.internet with a name of the certificate");
                 }
             }
         }
-        if from_listeners.is_empty() && !["udp", "tcp", "tls", "dtls"].iter().any(|k| notes.faulty(&format!("edge.{k}"))) {
+        if from_listeners.is_empty()
+            && !["udp", "tcp", "tls", "dtls"].iter().any(|k| notes.faulty(&format!("edge.{k}")))
+        {
             let what = "internet is missing, and wildcard listeners name no relay to derive it from";
             notes.error("edge.tokens", what, "write internet = [\"turn:edge.example.test:3478\"]");
         }
@@ -294,7 +310,9 @@ fn drain(draft: &Draft, notes: &Notes) {
             let ip = listener.address.ip();
             SocketAddr::new(draft.edge.advertise.get(&ip).copied().unwrap_or(ip), listener.address.port())
         };
-        let here = |l: &&Listener| l.kind.serves_clients() && (l.address == alternate.address || public(l) == alternate.address);
+        let here = |l: &&Listener| {
+            l.kind.serves_clients() && (l.address == alternate.address || public(l) == alternate.address)
+        };
         if let Some(listener) = draft.listeners.iter().find(here) {
             let what = format!("{} is {} of this edge", alternate.address, listener.key);
             notes.error(&format!("edge.drain.alternate[{at}]"), what, "name another edge");

@@ -87,7 +87,8 @@ fn the_values_behind_a_hash_are_the_defaults_of_the_code() {
         match load(&without) {
             Err(errors) => {
                 let live = SAMPLE.lines().nth(number).is_some_and(|line| !line.starts_with('#'));
-                let required = live || ["edge.tokens.", "edge.nat_discovery."].iter().any(|table| key.starts_with(table));
+                let required =
+                    live || ["edge.tokens.", "edge.nat_discovery."].iter().any(|table| key.starts_with(table));
                 assert!(required, "{key} stands behind a hash, but cannot be left out: {}", printed(&errors));
             }
             Ok(config) if EXAMPLES.contains(&key.as_str()) => assert_ne!(config, whole, "{key} is no example"),

@@ -103,7 +103,10 @@ pub(crate) fn warns(text: &str, start: &str, what: &str) {
 #[track_caller]
 fn one(findings: &[Finding], start: &str, what: &str) {
     let all = printed(findings);
-    assert!(findings.len() == 1 && all.starts_with(&format!("edge.toml:{start}: ")) && all.contains(what), "got:\n{all}");
+    assert!(
+        findings.len() == 1 && all.starts_with(&format!("edge.toml:{start}: ")) && all.contains(what),
+        "got:\n{all}"
+    );
 }
 
 /// [`BASE`] with `old` replaced, which must be in it.

@@ -79,7 +79,10 @@ impl FromStr for RelayUri {
             }
             None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
         };
-        if host.is_empty() || host.len() > 253 || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b)) {
+        if host.is_empty()
+            || host.len() > 253
+            || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
+        {
             return Err("has no valid host");
         }
         let port = match port {
@@ -150,8 +153,21 @@ mod tests {
     #[test]
     fn what_rfc_7065_does_not_allow_is_no_uri() {
         for text in [
-            "", "edge", "stun:edge", "turn:", "turn:?transport=udp", "turn:a b", "turn:a:65536", "turn:a:0", "turn:a:+1",
-            "turn:a?transport=tls", "turn:[::1", "turn:[::1]3478", "turn:[a]:1", "turn:2001:db8::1", "turn://a",
+            "",
+            "edge",
+            "stun:edge",
+            "turn:",
+            "turn:?transport=udp",
+            "turn:a b",
+            "turn:a:65536",
+            "turn:a:0",
+            "turn:a:+1",
+            "turn:a?transport=tls",
+            "turn:[::1",
+            "turn:[::1]3478",
+            "turn:[a]:1",
+            "turn:2001:db8::1",
+            "turn://a",
         ] {
             assert!(text.parse::<RelayUri>().is_err(), "{text}");
         }
@@ -171,7 +187,13 @@ mod tests {
         ];
         assert_eq!(internet(&format!("{BASE}{TOKENS}")), expected);
         let intranet: Vec<String> = accepted(&format!("{BASE}{TOKENS}"))
-            .edge.tokens.expect("on").intranet.iter().map(RelayUri::to_string).collect();
+            .edge
+            .tokens
+            .expect("on")
+            .intranet
+            .iter()
+            .map(RelayUri::to_string)
+            .collect();
         assert_eq!(intranet, expected);
     }
 

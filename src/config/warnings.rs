@@ -20,7 +20,11 @@ fn a_turns_host_that_is_not_in_the_certificate_is_warned_of() {
 
 #[test]
 fn addresses_of_no_interface_are_warned_of() {
-    warns(&with("203.0.113.10:443", "203.0.113.12:443"), "5: edge.tls[0]", "203.0.113.12 is no address of this machine");
+    warns(
+        &with("203.0.113.10:443", "203.0.113.12:443"),
+        "5: edge.tls[0]",
+        "203.0.113.12 is no address of this machine",
+    );
     let relay = with("[\"203.0.113.10\", \"2001", "[\"203.0.113.12\", \"2001");
     warns(&relay, "11: edge.relay.addresses[0]", "no address of this machine");
 }
@@ -113,7 +117,8 @@ fn secrets_and_keys_that_everybody_can_read_are_warned_of() {
         for name in ["edge.key", "turn.secret"] {
             std::fs::set_permissions(directory.path(name), std::fs::Permissions::from_mode(mode)).expect("own files");
         }
-        let loaded = crate::load(&directory.path("edge.toml"), &machine()).unwrap_or_else(|e| panic!("{}", printed(&e)));
+        let loaded =
+            crate::load(&directory.path("edge.toml"), &machine()).unwrap_or_else(|e| panic!("{}", printed(&e)));
         loaded.warnings.iter().map(|finding| (finding.line, finding.key.clone())).collect::<Vec<_>>()
     };
     assert_eq!(warned(0o640), []);

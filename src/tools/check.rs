@@ -65,7 +65,9 @@ fn describe(out: &mut String, loaded: &Loaded, own_addresses: &[IpAddr]) -> fmt:
         writeln!(out, "{warning} (warning)")?;
     }
     let config = &loaded.config;
-    let warnings = if loaded.warnings.is_empty() { String::new() } else {
+    let warnings = if loaded.warnings.is_empty() {
+        String::new()
+    } else {
         format!(", with {}", counted(loaded.warnings.len(), "warning"))
     };
     writeln!(out, "{}: can be used{warnings}", config.path.display())?;
@@ -146,7 +148,10 @@ fn routes(out: &mut String, config: &Config, own_addresses: &[IpAddr]) -> fmt::R
     if commands.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nWorkers see the relay address as source of media and answer to it. Where the way back does not lead")?;
+    writeln!(
+        out,
+        "\nWorkers see the relay address as source of media and answer to it. Where the way back does not lead"
+    )?;
     writeln!(out, "through this edge already, add on the hosts of")?;
     for (command, networks) in &commands {
         writeln!(out, "  {}:  {command}", listed(networks))?;
@@ -229,17 +234,29 @@ secrets = [{ id = "2026a", value = "sixteen-bytes-at-the-least" }]
 
     #[test]
     fn no_route_is_asked_for_where_none_is_needed() {
-        assert!(!judged(&EDGE.replace("allow_peers = [\"10.20.0.0/24\", \"10.30.0.0/24\", \"fd00:20::/64\"]", "")).report.contains("route"));
+        assert!(
+            !judged(&EDGE.replace("allow_peers = [\"10.20.0.0/24\", \"10.30.0.0/24\", \"fd00:20::/64\"]", ""))
+                .report
+                .contains("route")
+        );
         let on_their_segment = EDGE.replace("\"203.0.113.10\", \"2001:db8::10\"", "\"10.20.0.10\"");
-        assert!(!judged(&on_their_segment.replace(", \"10.30.0.0/24\", \"fd00:20::/64\"", "")).report.contains("route"));
+        assert!(
+            !judged(&on_their_segment.replace(", \"10.30.0.0/24\", \"fd00:20::/64\"", "")).report.contains("route")
+        );
     }
 
     #[test]
     fn a_file_with_faults_is_not_usable_and_each_is_told() {
-        let verdict = judged(&EDGE.replace("\"203.0.113.10\", \"2001", "\"0.0.0.0\", \"2001").replace("realm", "reaml"));
+        let verdict =
+            judged(&EDGE.replace("\"203.0.113.10\", \"2001", "\"0.0.0.0\", \"2001").replace("realm", "reaml"));
         assert!(!verdict.usable);
-        for part in ["edge.toml:1: edge.realm: is missing", "edge.toml:2: edge.reaml: ", "did you mean realm?",
-            "edge.toml:5: edge.relay.addresses[0]: is a wildcard", "cannot be used: 3 errors"] {
+        for part in [
+            "edge.toml:1: edge.realm: is missing",
+            "edge.toml:2: edge.reaml: ",
+            "did you mean realm?",
+            "edge.toml:5: edge.relay.addresses[0]: is a wildcard",
+            "cannot be used: 3 errors",
+        ] {
             assert!(verdict.report.contains(part), "no {part:?} in\n{}", verdict.report);
         }
     }

@@ -244,9 +244,10 @@ listen = "10.20.0.10:9641"
     #[test]
     fn media_is_outside_connection_tracking_in_both_directions() {
         let lines = lines(Format::Nftables, EDGE);
-        for line in
-            ["ip daddr 203.0.113.10 udp dport 50000-50999 notrack", "ip saddr 203.0.113.10 udp sport 50000-50999 notrack"]
-        {
+        for line in [
+            "ip daddr 203.0.113.10 udp dport 50000-50999 notrack",
+            "ip saddr 203.0.113.10 udp sport 50000-50999 notrack",
+        ] {
             assert!(lines.iter().any(|l| l == line), "no line {line:?}");
         }
     }
@@ -276,7 +277,11 @@ listen = "10.20.0.10:9641"
         let lines = lines(Format::Windows, EDGE);
         let rules: Vec<&String> = lines.iter().filter(|line| line.starts_with("New-NetFirewallRule")).collect();
         assert_eq!(rules.len(), config(EDGE).openings().len());
-        assert!(rules[0].ends_with("-Protocol UDP -LocalAddress 203.0.113.10 -LocalPort 3478 | Out-Null"), "{}", rules[0]);
+        assert!(
+            rules[0].ends_with("-Protocol UDP -LocalAddress 203.0.113.10 -LocalPort 3478 | Out-Null"),
+            "{}",
+            rules[0]
+        );
         assert!(rules[2].contains("-Protocol TCP -LocalAddress Any -LocalPort 3479 "), "{}", rules[2]);
         assert!(rules[3].contains("-LocalPort 50000-50999 "), "{}", rules[3]);
     }
