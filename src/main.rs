@@ -17,6 +17,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Judge a configuration: every error at once, and what it would open
+    Check(postern_tools::check::Args),
+    /// Print firewall rules that open exactly the ports of a configuration
+    Firewall(postern_tools::firewall::Args),
     /// Issue or judge a token
     Token(postern_tools::token::Args),
     /// Make a development CA with certificates for an edge and its workers
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Check(args) => postern_tools::check::run(args),
+        Command::Firewall(args) => postern_tools::firewall::run(args),
         Command::Token(args) => postern_tools::token::run(args),
         Command::Certs(args) => postern_tools::certs::run(args),
         Command::Doctor(args) => block_on(postern_tools::doctor::run(*args)),
