@@ -36,6 +36,13 @@ pub struct Client {
     pub remote: SocketAddr,
 }
 
+impl Client {
+    /// The client's address as it is told (XOR-MAPPED-ADDRESS): an IPv4 client of a dual-stack listener is an IPv4 one.
+    pub fn reflexive(&self) -> SocketAddr {
+        SocketAddr::new(self.remote.ip().to_canonical(), self.remote.port())
+    }
+}
+
 /// A peer's transport address, as the relay's socket sees it. Never a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub SocketAddr);
@@ -214,6 +221,7 @@ pub enum RelayFailure {
 #[repr(u8)]
 pub enum DropReason {
     NotStun,
+    /// STUN that cannot be read, or that nobody may send to a server.
     Malformed,
     BadFingerprint,
     UnknownAttribute,
@@ -228,6 +236,27 @@ pub enum DropReason {
     Expired,
     QueueFull,
     FamilyMismatch,
+}
+
+impl DropReason {
+    /// Every reason, in order.
+    pub const ALL: &'static [Self] = &[
+        Self::NotStun,
+        Self::Malformed,
+        Self::BadFingerprint,
+        Self::UnknownAttribute,
+        Self::NoAllocation,
+        Self::NoChannel,
+        Self::NoPermission,
+        Self::PeerForbidden,
+        Self::Oversize,
+        Self::Bitrate,
+        Self::RateLimited,
+        Self::UnknownRelay,
+        Self::Expired,
+        Self::QueueFull,
+        Self::FamilyMismatch,
+    ];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Limits of the wire form and of the broker. Each is named once here, so that a reader sees at a glance what a stranger can make us hold.
+//! Limits of the wire form, of the broker and of the server. Each is named once here, so that a reader sees at a glance what a stranger can make us hold.
 
 /// Bytes of a STUN header (RFC 8489 section 5).
 pub const HEADER_BYTES: usize = 20;
@@ -49,3 +49,45 @@ pub const RESERVATION_NANOS: u64 = 30_000_000_000;
 
 /// Ports drawn for one relay when other programs hold those drawn before.
 pub const DRAWS_MAX: u32 = 32;
+
+/// How long a permission lasts, in seconds (RFC 8656 section 9).
+pub const PERMISSION_LIFETIME_SECS: u64 = 300;
+
+/// How long a channel lasts, in seconds (RFC 8656 section 12).
+pub const CHANNEL_LIFETIME_SECS: u64 = 600;
+
+/// Permissions of one allocation; a request for more gets 508.
+pub const PERMISSIONS_PER_ALLOCATION_MAX: usize = 256;
+
+/// Channels of one allocation; a request for more gets 508.
+pub const CHANNELS_PER_ALLOCATION_MAX: usize = 1_024;
+
+/// TCP connections with peers of one allocation (RFC 6062); a request for more gets 508, a peer's connection is closed.
+pub const CONNECTIONS_PER_ALLOCATION_MAX: usize = 64;
+
+/// How long a connection to a peer may take, and how long it waits for its ConnectionBind, in seconds (RFC 6062 section 5.2).
+pub const CONNECTION_WAIT_SECS: u64 = 30;
+
+/// Allocations of one server; an Allocate beyond gets 508.
+pub const ALLOCATIONS_PER_SHARD_MAX: usize = 1 << 20;
+
+/// ICMP errors told to one allocation's client in any second.
+pub const ICMP_PER_SEC_MAX: usize = 10;
+
+/// Unauthenticated answers to one source (/32, /64) in a second.
+pub const STRANGER_ANSWERS_PER_SEC_MAX: u64 = 20;
+
+/// Sources that are told apart when strangers are counted.
+pub const STRANGER_BUCKETS: usize = 1 << 16;
+
+/// How long an answer is kept for a repeat of its request, in seconds: a client gives up after 39.5 (RFC 8489 section 6.2.1).
+pub const ANSWER_KEPT_SECS: u64 = 40;
+
+/// Answers kept by one server; the oldest goes first.
+pub const ANSWERS_KEPT_MAX: usize = 8_192;
+
+/// Longest PADDING in an answer, in bytes; never more than the request brought (RFC 5780 section 7.6).
+pub const PADDING_BYTES_MAX: usize = 1_500;
+
+/// Identities of which it is remembered that they were warned of in the last minute.
+pub const WARNED_MAX: usize = 256;

@@ -1,16 +1,196 @@
-//! Mobility (RFC 8016): tickets, and how an allocation moves to another 5-tuple, on another shard if need be.
+//! Mobility (RFC 8016): an allocation follows its client to another 5-tuple, on another shard if need be.
 
-use crate::io::{OpenedRelay, RelayId};
+use std::sync::{Mutex, PoisonError};
+
+use hashbrown::HashMap;
+
+use crate::allocation::Allocation;
+use crate::authenticate::Session;
+use crate::error_code::ErrorCode;
+use crate::five_tuple::FiveTuple;
+use crate::io::{Action, Client, Now, RelayId};
+use crate::record::{EndReason, StartRecord};
+use crate::reply::ReplyTo;
+use crate::request::Request;
+use crate::requests::{Handled, Outcome};
+use crate::server::Server;
+pub use crate::ticket::TicketKey;
+use crate::ticket::{TICKET_BYTES, Ticket};
+
+/// Which shard each mobile allocation of the process lives on. Only mobility requests come here, never a packet.
+#[derive(Debug, Default)]
+pub struct MobilityHomes(Mutex<HashMap<u64, u8>>);
+
+impl MobilityHomes {
+    fn find(&self, serial: u64) -> Option<u8> {
+        self.lock().get(&serial).copied()
+    }
+
+    fn settle(&self, serial: u64, shard: u8) {
+        self.lock().insert(serial, shard);
+    }
+
+    pub(crate) fn forget(&self, serial: u64) {
+        self.lock().remove(&serial);
+    }
+
+    /// A panic elsewhere leaves the map whole: each change is one call.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// An allocation between two shards.
 #[derive(Debug)]
 pub struct ExportedAllocation {
-    relays: Vec<OpenedRelay>,
+    allocation: Allocation,
 }
 
 impl ExportedAllocation {
     /// The relay sockets to move, by the old shard's indices.
     pub fn relays(&self) -> impl Iterator<Item = RelayId> + '_ {
-        self.relays.iter().map(|opened| opened.relay)
+        self.allocation.relays.iter().map(|relay| relay.id)
+    }
+
+    /// The 5-tuple that it is still known by.
+    pub fn client(&self) -> Client {
+        self.allocation.client
+    }
+
+    /// What was recorded when it started.
+    pub fn start(&self) -> &StartRecord {
+        &self.allocation.start
+    }
+}
+
+impl Server {
+    /// The shard on which the allocation of this ticket lives; `None` when there is none (any more).
+    pub fn shard_of_ticket(&self, ticket: &[u8]) -> Option<u8> {
+        self.shared.homes.find(self.shared.ticket_key.serial_of(ticket)?)
+    }
+
+    /// Takes the allocation out whose mobility ticket this is, to be adopted by another shard's server; its relay sockets
+    /// go along (RFC 8016). `None`: no such ticket here. Only for the ticket of an [`Action::Adopt`], whose holder has
+    /// authenticated.
+    pub fn export(&mut self, now: Now, ticket: &[u8]) -> Option<Box<ExportedAllocation>> {
+        let serial = self.shared.ticket_key.serial_of(ticket)?;
+        let at = self.mobile_at(now, serial)?;
+        self.withdraw_channels(at);
+        let allocation = self.take_out(at)?;
+        self.counters.allocations_exported += 1;
+        Some(Box::new(ExportedAllocation { allocation }))
+    }
+
+    /// Takes over an allocation that [`export`](Self::export) gave away. `relays` are its relay sockets on this shard, in the order of
+    /// [`ExportedAllocation::relays`]; with fewer of them the allocation ends. Then hand in the message of the
+    /// [`Action::Adopt`] again.
+    pub fn handle_adopted(&mut self, now: Now, exported: Box<ExportedAllocation>, relays: &[RelayId]) {
+        let mut allocation = exported.allocation;
+        let whole = relays.len() == allocation.relays.len();
+        let renamed: Vec<(RelayId, RelayId)> = allocation.relays.iter().map(|relay| relay.id).zip(relays.iter().copied()).collect();
+        for relay in &mut allocation.relays {
+            rename(&mut relay.id, &renamed);
+        }
+        for channel in allocation.channels.iter_mut() {
+            rename(&mut channel.relay, &renamed);
+        }
+        allocation.wheel_sec = u64::MAX;
+        // Another shard's count of reloads says nothing here.
+        allocation.session.generation = u64::MAX;
+        self.counters.allocations_adopted += 1;
+        self.shared.homes.settle(allocation.serial, self.shared.shard);
+        let at = self.install(now, allocation);
+        self.announce_channels(now, at);
+        if !whole {
+            self.end(now, at, EndReason::RelayLost);
+        }
+    }
+
+    /// RFC 8016 section 3.2.2.
+    pub(crate) fn on_mobile_refresh(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: Session) -> Outcome {
+        if !self.options.features.mobility {
+            return Err(ErrorCode::MOBILITY_FORBIDDEN);
+        }
+        let sealed = request.mobility_ticket.unwrap_or_default();
+        let ticket = self.shared.ticket_key.open(sealed, session.holder()).ok_or(ErrorCode::BAD_REQUEST)?;
+        let home = self.shared.homes.find(ticket.serial).ok_or(ErrorCode::BAD_REQUEST)?;
+        let present = self.live_at(now, &reply.client);
+        if home != self.shared.shard {
+            if present.is_some() || self.serves(&reply.client) {
+                return Err(ErrorCode::ALLOCATION_MISMATCH);
+            }
+            return Ok(Handled::Elsewhere { ticket: sealed.to_vec() });
+        }
+        let at = self.mobile_at(now, ticket.serial).ok_or(ErrorCode::BAD_REQUEST)?;
+        let allocation = self.allocations.live(at).ok_or(ErrorCode::BAD_REQUEST)?;
+        if !session.may_act_for(&allocation.session) {
+            return Err(ErrorCode::WRONG_CREDENTIALS);
+        }
+        // The newest ticket, or the one before: the answer with the newest may have been lost.
+        let newest = allocation.ticket.unwrap_or_default();
+        if ticket.number != newest && ticket.number.checked_add(1) != Some(newest) {
+            return Err(ErrorCode::BAD_REQUEST);
+        }
+        match present {
+            Some(other) if other != at => return Err(ErrorCode::ALLOCATION_MISMATCH),
+            Some(_) => {}
+            None if self.serves(&reply.client) => return Err(ErrorCode::ALLOCATION_MISMATCH),
+            None => self.move_to(now, at, reply.client),
+        }
+        self.refresh(now, at, request, reply, session)
+    }
+
+    /// A fresh ticket for a mobile allocation; the one before it stays good until the next.
+    pub(crate) fn new_ticket(&mut self, at: u32) -> Option<[u8; TICKET_BYTES]> {
+        let allocation = self.allocations.live_mut(at)?;
+        let number = allocation.ticket.map_or(0, |number| number.wrapping_add(1));
+        allocation.ticket = Some(number);
+        let ticket = Ticket { serial: allocation.serial, number };
+        self.shared.homes.settle(ticket.serial, self.shared.shard);
+        Some(self.shared.ticket_key.seal(ticket, allocation.session.holder()))
+    }
+
+    fn mobile_at(&mut self, now: Now, serial: u64) -> Option<u32> {
+        let at = self.mobile.get(&serial).copied()?;
+        self.check_alive(now, at).then_some(at)
+    }
+
+    /// From here on the allocation belongs to another 5-tuple; peers notice nothing.
+    fn move_to(&mut self, now: Now, at: u32, client: Client) {
+        self.withdraw_channels(at);
+        let Some(mut allocation) = self.take_out(at) else { return };
+        allocation.client = client;
+        allocation.wheel_sec = u64::MAX;
+        let at = self.install(now, allocation);
+        self.announce_channels(now, at);
+    }
+
+    /// Takes the channels of an allocation out of the packet path; they stay bound.
+    fn withdraw_channels(&mut self, at: u32) {
+        let Some(allocation) = self.allocations.live_mut(at) else { return };
+        let client = allocation.client;
+        for channel in allocation.channels.iter_mut() {
+            self.channels.remove(&(FiveTuple::of(&client), channel.number));
+            if std::mem::take(&mut channel.short) {
+                let (number, relay, peer) = (channel.number, channel.relay, channel.peer);
+                self.actions.push_back(Action::Unbind { client, channel: number, relay, peer });
+            }
+        }
+    }
+
+    /// Puts them back in, under the present 5-tuple.
+    fn announce_channels(&mut self, now: Now, at: u32) {
+        let Some(allocation) = self.allocations.live(at) else { return };
+        let tuple = FiveTuple::of(&allocation.client);
+        for (slot, channel) in allocation.channels.slots() {
+            self.channels.insert((tuple, channel.number), (at, slot));
+        }
+        self.update_short_ways(now, at);
+    }
+}
+
+fn rename(id: &mut RelayId, renamed: &[(RelayId, RelayId)]) {
+    if let Some((_, new)) = renamed.iter().find(|(old, _)| old == id) {
+        *id = *new;
     }
 }

@@ -139,6 +139,11 @@ impl PeerPolicy {
         &self.advertise
     }
 
+    /// Whether `ip` is a relay address of this edge under either name: what counts there is the port, which may die any time.
+    pub fn is_relay_address(&self, ip: IpAddr) -> bool {
+        self.relay_address(ip).is_some()
+    }
+
     /// The local name of `ip` when it is a relay address of ours under either name.
     fn relay_address(&self, ip: IpAddr) -> Option<IpAddr> {
         let local = self.advertise.inside_ip(ip);
