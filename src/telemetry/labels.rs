@@ -194,6 +194,8 @@ closed! {
         NameNotAllowed = "name_not_allowed",
         RateLimited = "rate_limited",
         InvalidRequest = "invalid_request",
+        /// The edge drains, and there is no alternate to name.
+        Draining = "draining",
         Internal = "internal",
     }
 
