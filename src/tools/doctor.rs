@@ -173,11 +173,10 @@ async fn examine_udp(routes: &[Route], notebook: &Notebook) -> Vec<String> {
 
 /// Sessions run side by side: puts their findings one after the other again.
 fn order(report: &mut Report) {
-    report.findings.sort_by_key(|finding| {
-        let place = |path: &str| finding.check.starts_with(path);
-        ["token", "udp/ipv4", "udp/ipv6", "tcp/ipv4", "tcp/ipv6", "tls/ipv4", "tls/ipv6"].iter().position(|path| place(path))
-    });
-    report.media.sort_by_key(|media| media.path.clone());
+    const PATHS: [&str; 6] = ["udp/ipv4", "udp/ipv6", "tcp/ipv4", "tcp/ipv6", "tls/ipv4", "tls/ipv6"];
+    let place = |text: &str| PATHS.iter().position(|path| text.starts_with(path));
+    report.findings.sort_by_key(|finding| place(&finding.check));
+    report.media.sort_by_key(|media| place(&media.path));
 }
 
 /// Seconds since 1970 by this machine's clock.

@@ -51,7 +51,7 @@ pub async fn examine(path: &str, server: SocketAddr) -> Examined {
         Err(failure) => return blocked(reach, path, &failure),
     };
     let answer = match ask(&socket, server, None).await {
-        Ok(answer) => answer,
+        Ok((answer, _)) => answer,
         Err(failure) => return blocked(reach, path, &failure),
     };
     let mut findings = vec![Finding::ok(reach, format!("{server} answers over UDP"))];
@@ -65,21 +65,7 @@ pub async fn examine(path: &str, server: SocketAddr) -> Examined {
         .get::<OtherAddress>()
         .and_then(|attribute| attribute.as_other_address().ok())
         .map(|address| *address.socket_address());
-    match other {
-        Some(other) => {
-            findings.push(mapping(path, &socket, server, other, mapped).await);
-            findings.push(filtering(path, server).await);
-        }
-        None => {
-            for what in ["mapping", "filtering"] {
-                findings.push(Finding::unknown(
-                    format!("{path} nat {what}"),
-                    "the server offers no OTHER-ADDRESS",
-                    "nothing to do: media by the relay works with every kind; `edge.nat_discovery` would tell",
-                ));
-            }
-        }
-    }
+    findings.extend(behaviour(path, &socket, server, other, mapped).await);
     Examined { findings, udp_open: true }
 }
 
@@ -113,66 +99,101 @@ async fn local_address(server: SocketAddr, socket: &UdpSocket) -> Option<SocketA
     Some(SocketAddr::new(scout.local_addr().ok()?.ip(), socket.local_addr().ok()?.port()))
 }
 
-/// RFC 5780 section 4.3: does the mapping change with the destination?
-async fn mapping(path: &str, socket: &UdpSocket, server: SocketAddr, other: SocketAddr, first: SocketAddr) -> Finding {
-    let check = format!("{path} nat mapping");
-    let second = seen_from(socket, SocketAddr::new(other.ip(), server.port())).await;
-    let verdict = match second {
-        Ok(second) if second == first => Ok(Behaviour::EndpointIndependent),
-        Ok(second) => match seen_from(socket, other).await {
-            Ok(third) if third == second => Ok(Behaviour::AddressDependent),
-            Ok(_) => Ok(Behaviour::AddressAndPortDependent),
-            Err(failure) => Err(failure),
-        },
-        Err(failure) => Err(failure),
-    };
-    match verdict {
-        Ok(Behaviour::EndpointIndependent) => Finding::ok(check, Behaviour::EndpointIndependent.name()),
-        Ok(behaviour) => Finding::ok(check, format!("{} (symmetric): calls from here need the relay", behaviour.name())),
-        Err(failure) => {
-            let remedy = "let UDP through to the edge's second address, or take `edge.nat_discovery` away";
-            Finding::unknown(check, format!("{other} does not answer ({failure})"), remedy)
+/// Mapping and filtering, where the server has the second address and port that telling them takes.
+async fn behaviour(
+    path: &str,
+    socket: &UdpSocket,
+    server: SocketAddr,
+    other: Option<SocketAddr>,
+    mapped: SocketAddr,
+) -> Vec<Finding> {
+    let checks = [format!("{path} nat mapping"), format!("{path} nat filtering")];
+    let why = match other {
+        None => "the server offers no OTHER-ADDRESS".into(),
+        Some(other) if other.ip() == server.ip() || other.port() == server.port() => {
+            format!("the server's OTHER-ADDRESS {other} is no other address and port")
         }
+        Some(other) => match mapping(socket, server, other, mapped).await {
+            Ok(mapping) => return vec![mapping_finding(&checks[0], mapping), filtering_finding(&checks[1], server).await],
+            Err(failure) => failure.to_string(),
+        },
+    };
+    let remedy = "nothing to do: media by the relay works behind every kind; `edge.nat_discovery` would tell which it is";
+    checks.map(|check| Finding::unknown(check, &why, remedy)).into()
+}
+
+/// RFC 5780 section 4.3: does the mapping change with the destination?
+async fn mapping(
+    socket: &UdpSocket,
+    server: SocketAddr,
+    other: SocketAddr,
+    first: SocketAddr,
+) -> Result<Behaviour, Failure> {
+    let second = seen_from(socket, SocketAddr::new(other.ip(), server.port())).await?;
+    if second == first {
+        return Ok(Behaviour::EndpointIndependent);
+    }
+    let third = seen_from(socket, other).await?;
+    Ok(if third == second { Behaviour::AddressDependent } else { Behaviour::AddressAndPortDependent })
+}
+
+fn mapping_finding(check: &str, behaviour: Behaviour) -> Finding {
+    match behaviour {
+        Behaviour::EndpointIndependent => Finding::ok(check, behaviour.name()),
+        _ => Finding::ok(check, format!("{} (symmetric): calls from here need the relay", behaviour.name())),
     }
 }
 
 async fn seen_from(socket: &UdpSocket, server: SocketAddr) -> Result<SocketAddr, Failure> {
-    let answer = ask(socket, server, None).await?;
+    let (answer, from) = ask(socket, server, None).await?;
+    if from != server {
+        return Err(Failure::protocol(format!("{server} answers from {from}")));
+    }
     message::mapped_address(&answer).ok_or_else(|| Failure::protocol("no XOR-MAPPED-ADDRESS"))
 }
 
-/// RFC 5780 section 4.4: from where do answers come in? On a fresh socket, whose mapping nothing else has opened.
-async fn filtering(path: &str, server: SocketAddr) -> Finding {
-    let check = format!("{path} nat filtering");
-    let verdict = async {
-        let socket = bind_like(server).await?;
-        ask(&socket, server, None).await?;
-        let both = ChangeRequest::new(Some(ChangeRequestFlags::ChangeIp | ChangeRequestFlags::ChangePort));
-        if heard(ask(&socket, server, Some(both)).await)? {
-            return Ok(Behaviour::EndpointIndependent);
-        }
-        let port = ChangeRequest::new(Some(ChangeRequestFlags::ChangePort.into()));
-        let behaviour =
-            if heard(ask(&socket, server, Some(port)).await)? { Behaviour::AddressDependent } else { Behaviour::AddressAndPortDependent };
-        Ok::<_, Failure>(behaviour)
-    };
-    match verdict.await {
+async fn filtering_finding(check: &str, server: SocketAddr) -> Finding {
+    match filtering(server).await {
         Ok(behaviour) => Finding::ok(check, behaviour.name()),
-        Err(failure) => Finding::unknown(check, failure.to_string(), "see the server's log"),
+        Err(failure) => Finding::unknown(check, failure.to_string(), "look for CHANGE-REQUEST in the server's log"),
+    }
+}
+
+/// RFC 5780 section 4.4: from where do answers come in? On a fresh socket, whose mapping nothing else has opened.
+async fn filtering(server: SocketAddr) -> Result<Behaviour, Failure> {
+    let socket = bind_like(server).await?;
+    ask(&socket, server, None).await?;
+    let both = ChangeRequest::new(Some(ChangeRequestFlags::ChangeIp | ChangeRequestFlags::ChangePort));
+    if let Some(from) = heard(ask(&socket, server, Some(both)).await)? {
+        return if from.ip() != server.ip() && from.port() != server.port() {
+            Ok(Behaviour::EndpointIndependent)
+        } else {
+            Err(Failure::protocol(format!("asked to answer from elsewhere, the server answers from {from}")))
+        };
+    }
+    let port = ChangeRequest::new(Some(ChangeRequestFlags::ChangePort.into()));
+    match heard(ask(&socket, server, Some(port)).await)? {
+        Some(from) if from.port() != server.port() => Ok(Behaviour::AddressDependent),
+        Some(from) => Err(Failure::protocol(format!("asked to answer from another port, the server answers from {from}"))),
+        None => Ok(Behaviour::AddressAndPortDependent),
     }
 }
 
 /// Silence is an answer here: the filter swallowed it.
-fn heard(answer: Result<StunMessage, Failure>) -> Result<bool, Failure> {
+fn heard(answer: Result<(StunMessage, SocketAddr), Failure>) -> Result<Option<SocketAddr>, Failure> {
     match answer {
-        Ok(_) => Ok(true),
-        Err(Failure::Unreachable(_)) => Ok(false),
+        Ok((_, from)) => Ok(Some(from)),
+        Err(Failure::Unreachable(_)) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
-/// One Binding transaction; the answer may come from any address.
-async fn ask(socket: &UdpSocket, server: SocketAddr, change: Option<ChangeRequest>) -> Result<StunMessage, Failure> {
+/// One Binding transaction: the answer, which may come from any address, and that address.
+async fn ask(
+    socket: &UdpSocket,
+    server: SocketAddr,
+    change: Option<ChangeRequest>,
+) -> Result<(StunMessage, SocketAddr), Failure> {
     let attributes: Vec<StunAttribute> = change.map(Into::into).into_iter().collect();
     let request = message::encode(BINDING, MessageClass::Request, attributes, None)?;
     let mut bytes = [0; 2048];
@@ -181,16 +202,83 @@ async fn ask(socket: &UdpSocket, server: SocketAddr, change: Option<ChangeReques
         socket.send_to(&request.bytes, server).await.map_err(|error| Failure::from_io(&doing(), &error))?;
         let deadline = Instant::now() + wait;
         while let Ok(received) = timeout_at(deadline, socket.recv_from(&mut bytes)).await {
-            let (length, _) = received.map_err(|error| Failure::from_io(&doing(), &error))?;
+            let (length, from) = received.map_err(|error| Failure::from_io(&doing(), &error))?;
             let Ok(answer) = message::decode(&bytes[..length]) else { continue };
             if *answer.transaction_id().as_bytes() != request.transaction {
                 continue;
             }
             return match answer.class() {
-                MessageClass::SuccessResponse => Ok(answer),
+                MessageClass::SuccessResponse => Ok((answer, from)),
                 _ => Err(Failure::Refused { request: "Binding", code: message::error_code(&answer) }),
             };
         }
     }
     Err(Failure::Unreachable(format!("no answer from {server}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use stun_rs::attributes::stun::XorMappedAddress;
+    use stun_rs::{MessageEncoderBuilder, StunMessageBuilder, TransactionId};
+
+    use super::*;
+    use crate::doctor_report::Status;
+
+    /// A server that answers Binding from where it was asked, whatever CHANGE-REQUEST says, and names `other`.
+    async fn server(other: Option<SocketAddr>) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut bytes = [0; 2048];
+            loop {
+                let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
+                let request = message::decode(&bytes[..length]).unwrap();
+                let id = TransactionId::from(*request.transaction_id().as_bytes());
+                let mut answer = StunMessageBuilder::new(BINDING, MessageClass::SuccessResponse)
+                    .with_transaction_id(id)
+                    .with_attribute(XorMappedAddress::from(from));
+                if let Some(other) = other {
+                    answer = answer.with_attribute(OtherAddress::from(other));
+                }
+                let length = MessageEncoderBuilder::default().build().encode(&mut bytes, &answer.build()).unwrap();
+                socket.send_to(&bytes[..length], from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    fn status(examined: &Examined, check: &str) -> Status {
+        examined.findings.iter().find(|finding| finding.check == check).unwrap().status
+    }
+
+    #[tokio::test]
+    async fn without_other_address_the_behaviour_is_unknown_and_not_passed() {
+        let examined = examine("udp", server(None).await).await;
+        assert!(examined.udp_open);
+        assert_eq!(status(&examined, "udp nat"), Status::Ok);
+        assert_eq!(status(&examined, "udp nat mapping"), Status::Unknown);
+        assert_eq!(status(&examined, "udp nat filtering"), Status::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_second_port_of_the_same_address_tells_nothing() {
+        let other = server(None).await;
+        let examined = examine("udp", server(Some(other)).await).await;
+        assert_eq!(status(&examined, "udp nat mapping"), Status::Unknown);
+    }
+
+    #[tokio::test]
+    async fn an_answer_from_the_same_address_is_no_proof_of_an_open_filter() {
+        let server = server(None).await;
+        assert!(matches!(filtering(server).await, Err(Failure::Protocol(_))));
+    }
+
+    #[tokio::test]
+    async fn silence_is_udp_blocked_and_the_nat_is_unknown() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let examined = examine("udp", silent.local_addr().unwrap()).await;
+        assert!(!examined.udp_open);
+        assert_eq!(status(&examined, "udp reachable"), Status::Warn);
+        assert_eq!(status(&examined, "udp nat"), Status::Unknown);
+    }
 }
