@@ -17,7 +17,6 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.environ.get("POSTERN", os.path.join(REPOSITORY, "target", "debug", "postern"))
 SECRET = "a-secret-of-the-tests"
 REALM = "example.test"
-TELEMETRY = ("127.0.0.1", 9641)
 
 UDP = (Addresses.EDGE, 3478)
 UDP_6 = (Addresses.EDGE_6, 3478)
@@ -146,13 +145,17 @@ class Edge:
     def log_lines(self, containing):
         return [line for line in self.log().splitlines() if containing in line]
 
+    def telemetry(self):
+        host, _, port = self.config["telemetry"]["listen"].rpartition(":")
+        return host, int(port)
+
     def http(self, path, timeout=5.0):
         """Status and body of a GET at the telemetry listener; (None, "") when nobody answers."""
         connection = self.host.socket(socket.AF_INET, socket.SOCK_STREAM)
         with contextlib.closing(connection):
             connection.settimeout(timeout)
             try:
-                connection.connect(TELEMETRY)
+                connection.connect(self.telemetry())
                 connection.sendall(f"GET {path} HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n".encode())
                 data = b""
                 while piece := connection.recv(65536):

@@ -98,3 +98,19 @@ def rules(kind, public):
     if kind == "address-restricted":
         ruleset += _LEARN % {"who": "udp dport . ip saddr @seen"}
     return ruleset
+
+
+def one_to_one(public, inner):
+    """The ruleset of a router that maps one public address to one inner one, ports untouched, both ways."""
+    return f"""
+table ip nat {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat;
+        ip daddr {public} dnat to {inner}
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat;
+        oifname "out" ip saddr {inner} snat to {public}
+    }}
+}}
+"""

@@ -10,7 +10,7 @@
 import os
 import time
 
-from .kinds import KINDS, rules
+from .kinds import KINDS, one_to_one, rules
 from .namespace import Namespace, ip, remove_matching
 
 PREFIX = "pl-"
@@ -33,6 +33,8 @@ class Addresses:
     PEER = "203.0.113.30"
     PEER_SECOND = "203.0.113.31"
     PEER_6 = "2001:db8::30"
+    DMZ = "10.30.0.10"  # an edge's host behind a 1:1 NAT that makes it DMZ_PUBLIC outside
+    DMZ_PUBLIC = "203.0.113.12"
     CROWD = "203.0.113.66"  # owns the whole of CROWD_NET and CROWD_NET_6
     CROWD_6 = "2001:db8::66"
     CROWD_NET = "20.0.0.0/15"
@@ -100,6 +102,19 @@ class Lab:
         host = self.host(f"{side}-{kind}")
         if not host.exists():
             self._build_endpoint(host, side, kind)
+        return host
+
+    def dmz(self):
+        """A host for an edge behind a 1:1 NAT, built now if it does not stand."""
+        host = self.host("dmz")
+        if not host.exists():
+            host.create()
+            router = self._on_segment("dmz-nat", [Addresses.DMZ_PUBLIC], interface="out")
+            router.nft(one_to_one(Addresses.DMZ_PUBLIC, Addresses.DMZ))
+            self._forwarding(router)
+            router.wire("in", host, "eth0")
+            router.batch("addr add 10.30.0.1/24 dev in", "link set in up")
+            host.batch(f"addr add {Addresses.DMZ}/24 dev eth0", "link set eth0 up", "route add default via 10.30.0.1")
         return host
 
     def down(self):
