@@ -1,1 +1,47 @@
-//! placeholder
+//! Sockets, readiness and the machine: everything that touches the operating system on behalf of the relay.
+
+mod address;
+mod cmsg;
+pub mod dtls;
+mod dtls_records;
+mod dtls_session;
+pub mod group;
+mod half_open;
+mod handshake;
+pub mod icmp;
+pub mod limits;
+pub mod listener;
+mod outbox;
+pub mod pipe;
+mod proc;
+pub mod reactor;
+pub mod recv;
+mod route;
+pub mod send;
+mod sockopt;
+pub mod stream;
+pub mod system;
+pub mod tcp_peer;
+pub mod tls;
+pub mod udp;
+
+pub use group::{BindError, ReusePortGroup};
+pub use icmp::IcmpError;
+pub use reactor::{Event, Events, Interest, Reactor, Waker};
+pub use recv::{Received, RecvBatch};
+pub use send::{Outgoing, SendBatch, SendReport};
+pub use stream::{Flush, ReadOutcome, Stream};
+pub use udp::{UdpOptions, UdpSocket};
+
+#[cfg(test)]
+mod dtls_tests;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod listener_tests;
+#[cfg(test)]
+mod pipe_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod udp_tests;
