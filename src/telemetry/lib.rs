@@ -7,6 +7,8 @@ mod catalogue;
 mod cells;
 mod clean;
 mod edge_cells;
+#[cfg(test)]
+mod grafana;
 mod health;
 pub mod labels;
 mod line;
