@@ -40,15 +40,22 @@ pub fn decode(bytes: &[u8]) -> Option<ChannelData> {
     let &[a, b, c, d] = bytes.first_chunk::<CHANNEL_HEADER_BYTES>()?;
     let channel = u16::from_be_bytes([a, b]);
     let end = CHANNEL_HEADER_BYTES + usize::from(u16::from_be_bytes([c, d]));
-    (CHANNEL_NUMBERS.contains(&channel) && end <= bytes.len())
-        .then_some(ChannelData { channel, payload: CHANNEL_HEADER_BYTES..end })
+    (CHANNEL_NUMBERS.contains(&channel) && end <= bytes.len()).then_some(ChannelData {
+        channel,
+        payload: CHANNEL_HEADER_BYTES..end,
+    })
 }
 
 /// Writes the header into the four bytes before `payload`, and zero padding behind it when asked for; returns the range
 /// of the whole message. The payload does not move. `None` when headroom or tailroom is missing or the payload is longer
 /// than 65,535 bytes; then nothing is written.
 #[inline]
-pub fn encode_in_place(buffer: &mut [u8], payload: Range<usize>, channel: u16, padding: Padding) -> Option<Range<usize>> {
+pub fn encode_in_place(
+    buffer: &mut [u8],
+    payload: Range<usize>,
+    channel: u16,
+    padding: Padding,
+) -> Option<Range<usize>> {
     let start = payload.start.checked_sub(CHANNEL_HEADER_BYTES)?;
     let payload_len = payload.end.checked_sub(payload.start)?;
     let length = u16::try_from(payload_len).ok()?;

@@ -14,8 +14,7 @@ pub fn value_of(covered: &[u8]) -> u32 {
 
 /// Whether the FINGERPRINT attribute whose type field is at `at` matches what is before it. It must be the last one.
 pub fn matches(message: &[u8], at: usize) -> bool {
-    let (Some(covered), Some(value)) = (message.get(..at), message.get(at + 4..at + 8))
-    else {
+    let (Some(covered), Some(value)) = (message.get(..at), message.get(at + 4..at + 8)) else {
         return false;
     };
     value == value_of(covered).to_be_bytes()
@@ -50,7 +49,11 @@ const fn tables() -> [[u32; 256]; 8] {
         let mut crc = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xEDB8_8320
+            } else {
+                crc >> 1
+            };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -82,7 +85,9 @@ mod tests {
     fn eight_bytes_at_once_give_what_single_bytes_give() {
         let bytes: Vec<u8> = (0..=255).collect();
         for end in 0..bytes.len() {
-            let single = bytes[..end].iter().fold(u32::MAX, |crc, byte| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)]);
+            let single = bytes[..end].iter().fold(u32::MAX, |crc, byte| {
+                crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)]
+            });
             assert_eq!(crc32(&bytes[..end]), !single, "{end} bytes");
         }
     }

@@ -21,7 +21,9 @@ pub enum Frame {
 /// Says what the first frame of a stream is. Judges as early as the bytes allow: a wrong top bit, channel number, length
 /// or cookie is told as soon as it is there.
 pub fn frame_stream(bytes: &[u8]) -> Frame {
-    let Some(&first) = bytes.first() else { return Frame::Incomplete { bytes: None } };
+    let Some(&first) = bytes.first() else {
+        return Frame::Incomplete { bytes: None };
+    };
     match first >> 6 {
         0b00 => frame_stun(bytes),
         0b01 => frame_channel_data(bytes, first),
@@ -30,14 +32,20 @@ pub fn frame_stream(bytes: &[u8]) -> Frame {
 }
 
 fn frame_stun(bytes: &[u8]) -> Frame {
-    let Some(&[_, _, high, low]) = bytes.first_chunk::<4>() else { return Frame::Incomplete { bytes: None } };
+    let Some(&[_, _, high, low]) = bytes.first_chunk::<4>() else {
+        return Frame::Incomplete { bytes: None };
+    };
     let length = usize::from(u16::from_be_bytes([high, low]));
     let cookie_so_far = &bytes[4..bytes.len().min(8)];
     if length % 4 != 0 || !MAGIC_COOKIE.starts_with(cookie_so_far) {
         return Frame::Invalid;
     }
     let whole = HEADER_BYTES + length;
-    if bytes.len() < whole { Frame::Incomplete { bytes: Some(whole) } } else { Frame::Stun { bytes: whole } }
+    if bytes.len() < whole {
+        Frame::Incomplete { bytes: Some(whole) }
+    } else {
+        Frame::Stun { bytes: whole }
+    }
 }
 
 fn frame_channel_data(bytes: &[u8], first: u8) -> Frame {
@@ -50,9 +58,14 @@ fn frame_channel_data(bytes: &[u8], first: u8) -> Frame {
     let whole = CHANNEL_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
     let padded_bytes = padded(whole);
     if bytes.len() < padded_bytes {
-        Frame::Incomplete { bytes: Some(padded_bytes) }
+        Frame::Incomplete {
+            bytes: Some(padded_bytes),
+        }
     } else {
-        Frame::ChannelData { bytes: whole, padded_bytes }
+        Frame::ChannelData {
+            bytes: whole,
+            padded_bytes,
+        }
     }
 }
 

@@ -74,8 +74,11 @@ pub const ALLOCATIONS_PER_SHARD_MAX: usize = 1 << 20;
 /// ICMP errors told to one allocation's client in any second.
 pub const ICMP_PER_SEC_MAX: usize = 10;
 
-/// Unauthenticated answers to one source (/32, /64) in a second.
-pub const STRANGER_ANSWERS_PER_SEC_MAX: u64 = 20;
+/// Unauthenticated answers to one source (/32, /64) in a second, unless the operator says otherwise.
+pub const STRANGER_ANSWERS_PER_SEC: u32 = 20;
+
+/// The most of them that an operator may allow.
+pub const STRANGER_ANSWERS_PER_SEC_MAX: u32 = 1_000_000;
 
 /// Sources that are told apart when strangers are counted.
 pub const STRANGER_BUCKETS: usize = 1 << 16;

@@ -6,7 +6,10 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::attribute::{Attribute, AttributeError, AttributeType, ChangeRequest, EvenPort, FamilyWish, Icmp, PasswordAlgorithms};
+use crate::attribute::{
+    Attribute, AttributeError, AttributeType, ChangeRequest, EvenPort, FamilyWish, Icmp,
+    PasswordAlgorithms,
+};
 use crate::integrity::Integrity;
 use crate::io::ConnectionId;
 use crate::limits::{PEERS_PER_REQUEST_MAX, UNKNOWN_ATTRIBUTES_MAX};
@@ -75,7 +78,9 @@ impl<'a> Request<'a> {
                 continue;
             }
             match Attribute::decode(raw.attribute_type, raw.value, &request.transaction_id) {
-                Ok(Attribute::Data(data)) => request.data = Some(raw.value_at..raw.value_at + data.len()),
+                Ok(Attribute::Data(data)) => {
+                    request.data = Some(raw.value_at..raw.value_at + data.len())
+                }
                 Ok(attribute) => request.take(attribute),
                 Err(AttributeError::Unknown) => request.unknown.note(raw.attribute_type),
                 Err(AttributeError::Malformed) if is_ignored(raw.attribute_type) => {}
@@ -127,7 +132,9 @@ impl<'a> Request<'a> {
             Attribute::Userhash(hash) => self.userhash = Some(hash),
             Attribute::Realm(bytes) => self.realm = Some(bytes),
             Attribute::Nonce(bytes) => self.nonce = Some(bytes),
-            Attribute::PasswordAlgorithm(number, parameters) => self.password_algorithm = Some((number, parameters)),
+            Attribute::PasswordAlgorithm(number, parameters) => {
+                self.password_algorithm = Some((number, parameters))
+            }
             Attribute::PasswordAlgorithms(list) => self.password_algorithms = Some(list),
             Attribute::RequestedTransport(protocol) => self.requested_transport = Some(protocol),
             Attribute::RequestedAddressFamily(family) => self.requested_family = Some(family),
@@ -228,7 +235,10 @@ impl UnknownAttributes {
     /// Keeps the type when it is comprehension-required and new. Beyond the limit the rest is left out of the 420.
     pub fn note(&mut self, attribute_type: AttributeType) {
         let full = self.len == self.bytes.len();
-        if full || !attribute_type.is_comprehension_required() || self.list().iter().any(|known| known == attribute_type) {
+        if full
+            || !attribute_type.is_comprehension_required()
+            || self.list().iter().any(|known| known == attribute_type)
+        {
             return;
         }
         self.bytes[self.len..self.len + 2].copy_from_slice(&attribute_type.0.to_be_bytes());
@@ -238,7 +248,10 @@ impl UnknownAttributes {
 
 impl Default for UnknownAttributes {
     fn default() -> Self {
-        Self { bytes: [0; UNKNOWN_ATTRIBUTES_MAX * 2], len: 0 }
+        Self {
+            bytes: [0; UNKNOWN_ATTRIBUTES_MAX * 2],
+            len: 0,
+        }
     }
 }
 
