@@ -83,11 +83,8 @@ impl DtlsSessions {
     /// # Errors
     /// [`TlsError`]: a key of another kind or of another certificate; the operator's fault.
     pub fn new(leaf_der: Vec<u8>, key_der: Vec<u8>, limits: DtlsLimits) -> Result<DtlsSessions, TlsError> {
-        check_ecdsa_pair(&leaf_der, &key_der)?;
         let provider = dimpl::crypto::aws_lc_rs::default_provider();
-        if let Err(error) = provider.key_provider.load_private_key(&key_der) {
-            return Err(TlsError::PrivateKey(error.to_string()));
-        }
+        let certificate = checked(leaf_der, key_der)?;
         let config = Config::builder()
             // Clients of TURN prove themselves by their token.
             .require_client_certificate(false)
@@ -98,7 +95,7 @@ impl DtlsSessions {
             .map_err(|error| TlsError::Certificate(error.to_string()))?;
         Ok(DtlsSessions {
             config: Arc::new(config),
-            certificate: DtlsCertificate { certificate: leaf_der, private_key: key_der },
+            certificate,
             limits,
             sessions: HashMap::new(),
             timers: BTreeSet::new(),
@@ -110,6 +107,15 @@ impl DtlsSessions {
             buffer: vec![0; DTLS_DATAGRAM_BYTES],
             plaintext: Vec::with_capacity(DTLS_DATAGRAM_BYTES),
         })
+    }
+
+    /// Another certificate and key, for handshakes from now on; as in [`new`](Self::new).
+    ///
+    /// # Errors
+    /// As `new`; the old pair stays.
+    pub fn set_certificate(&mut self, leaf_der: Vec<u8>, key_der: Vec<u8>) -> Result<(), TlsError> {
+        self.certificate = checked(leaf_der, key_der)?;
+        Ok(())
     }
 
     /// Takes a datagram of a client. What is neither of a session nor a handshake's first message is dropped.
@@ -260,5 +266,14 @@ impl DtlsSessions {
                 self.half_open.remove(&source);
             }
         }
+    }
+}
+
+/// The engine panics on a key that it cannot load, so none reaches it.
+fn checked(certificate: Vec<u8>, private_key: Vec<u8>) -> Result<DtlsCertificate, TlsError> {
+    check_ecdsa_pair(&certificate, &private_key)?;
+    match dimpl::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(&private_key) {
+        Ok(_) => Ok(DtlsCertificate { certificate, private_key }),
+        Err(error) => Err(TlsError::PrivateKey(error.to_string())),
     }
 }

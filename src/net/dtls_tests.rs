@@ -38,13 +38,15 @@ struct Client {
     connected: bool,
     closed: bool,
     received: Vec<Vec<u8>>,
+    /// The server's.
+    certificate: Vec<u8>,
 }
 
 impl Client {
     fn new(addr: SocketAddr, now: Instant, make: fn(Arc<Config>, DtlsCertificate, Instant) -> Dtls) -> Client {
         let mut dtls = make(Arc::new(Config::default()), generate_self_signed_certificate().unwrap(), now);
         dtls.set_active(true);
-        Client { addr, dtls, connected: false, closed: false, received: Vec::new() }
+        Client { addr, dtls, connected: false, closed: false, received: Vec::new(), certificate: Vec::new() }
     }
 
     fn poll(&mut self, now: Instant) -> Vec<Vec<u8>> {
@@ -56,6 +58,7 @@ impl Client {
                 Output::Packet(datagram) => datagrams.push(datagram.to_vec()),
                 Output::Connected => self.connected = true,
                 Output::CloseNotify => self.closed = true,
+                Output::PeerCert(certificate) => self.certificate = certificate.to_vec(),
                 Output::ApplicationData(data) => self.received.push(data.to_vec()),
                 Output::Timeout(_) => return datagrams,
                 Output::BufferTooSmall { needed } => panic!("{needed} bytes"),
@@ -329,6 +332,20 @@ fn forged_records_do_not_end_an_established_session() {
     }
     client.dtls.send_application_data(b"still here").unwrap();
     assert_eq!(exchange(&mut server, &mut client, now).plaintext, [(client.addr, b"still here".to_vec())]);
+}
+
+#[test]
+fn a_new_certificate_counts_for_new_sessions_and_a_bad_one_changes_nothing() {
+    let now = Instant::now();
+    let mut server = server();
+    let mut old = established(&mut server, addr(1, 1), now);
+    let (one, other) = (generate_self_signed_certificate().unwrap(), generate_self_signed_certificate().unwrap());
+    server.set_certificate(one.certificate.clone(), one.private_key).unwrap();
+    assert!(server.set_certificate(one.certificate.clone(), other.private_key).is_err());
+    assert_eq!(established(&mut server, addr(2, 1), now).certificate, one.certificate);
+    assert_ne!(old.certificate, one.certificate);
+    old.dtls.send_application_data(b"goes on").unwrap();
+    assert_eq!(exchange(&mut server, &mut old, now).plaintext.len(), 1);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn decode(peer: SocketAddr, control: &[u8]) -> Option<IcmpError> {
         match origin {
             ORIGIN_ICMP => Some(IcmpError { peer, v6: false, icmp_type, code, info }),
             ORIGIN_ICMP6 => Some(IcmpError { peer, v6: true, icmp_type, code, info }),
-            // Our own kernel's refusals name no port, and the send has reported them already.
+            // Our own kernel's refusals name no port: the socket remembers them by itself.
             _ => None,
         }
     })

@@ -40,8 +40,8 @@ pub const FIRST_MESSAGE_BYTES_MAX: usize = 4096;
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Pause after an accept that failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// ICMP errors read from one socket before other work is looked at.
-pub const ERRORS_PER_TURN: usize = 32;
+/// Refused DONT-FRAGMENT sends of one socket that wait to be told.
+pub const OVERSIZE_PENDING_MAX: usize = 8;
 /// Connections from peers waiting in the kernel at one relayed address.
 pub const PEER_BACKLOG: i32 = 16;
 /// Connections before their first whole message, from all sources together.

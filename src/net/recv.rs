@@ -120,9 +120,10 @@ impl RecvBatch {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && !self.one_by_one => self.one_by_one = true,
-                // An ICMP error of an earlier send, reported once, or a signal.
+                // An ICMP error of an earlier send, reported once, or a signal. When they keep coming, so does readiness.
+                Err(error) if is_local(&error) => return Err(error),
                 Err(_) if attempts < 2 => attempts += 1,
-                Err(error) => return Err(error),
+                Err(_) => return Ok(0),
             }
         }
     }
@@ -176,4 +177,9 @@ impl RecvBatch {
     pub(crate) fn without_recvmmsg(n: usize) -> RecvBatch {
         RecvBatch { one_by_one: true, ..RecvBatch::new(n) }
     }
+}
+
+/// Errors that are about this machine, not about a peer.
+fn is_local(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS | libc::EBADF | libc::ENOTSOCK | libc::EINVAL | libc::EFAULT))
 }

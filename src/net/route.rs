@@ -1,6 +1,6 @@
 //! Which way the kernel would send: a question over rtnetlink, one address at a time.
 
-use std::fs;
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -160,10 +160,13 @@ fn address(data: &[u8]) -> Option<IpAddr> {
 }
 
 fn device_name(index: u32) -> Option<String> {
-    fs::read_dir("/sys/class/net").ok()?.flatten().find_map(|device| {
-        let found: u32 = fs::read_to_string(device.path().join("ifindex")).ok()?.trim().parse().ok()?;
-        if found == index { device.file_name().into_string().ok() } else { None }
-    })
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that this call writes at most, with a terminating zero.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(str::to_owned)
 }
 
 #[cfg(test)]

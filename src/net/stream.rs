@@ -123,11 +123,11 @@ impl Stream {
     /// Writes what waits, as far as the socket takes it.
     ///
     /// # Errors
-    /// The connection's end, or `ConnectionAborted` when more control lies unread than any client may leave: close it.
+    /// The connection's end, or `StorageFull` when more control lies unread than any client may leave: close it.
     pub fn flush(&mut self, now: Instant) -> io::Result<Flush> {
         self.expired += self.outbox.expire(now);
         if self.outbox.overflows() {
-            return Err(io::Error::new(ErrorKind::ConnectionAborted, "the client does not read"));
+            return Err(io::Error::new(ErrorKind::StorageFull, "the client does not read"));
         }
         self.write_out()
     }
@@ -268,6 +268,10 @@ fn read_tls(socket: &mut TcpStream, tls: &mut ServerConnection, room: &mut [u8])
             // The alert that says why, if it goes out at once.
             let _ = tls.write_tls(socket);
             return Err(io::Error::new(ErrorKind::InvalidData, error));
+        }
+        if tls.wants_write() {
+            // TLS's own answer, such as to a key update. What does not go out now goes with the next flush.
+            let _ = tls.write_tls(socket);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libc::c_int;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::address::RawAddress;
 use crate::cmsg::Control;
 use crate::icmp::{self, IcmpError};
+use crate::limits::OVERSIZE_PENDING_MAX;
 use crate::recv::RecvBatch;
 use crate::send::Outgoing;
 use crate::sockopt;
@@ -53,6 +55,8 @@ pub struct UdpSocket {
     drops: AtomicU64,
     /// The kernel's counter when the socket was opened for traffic.
     drops_before: AtomicU64,
+    /// Refusals of our own kernel, which names no port in its error queue; locked only on that rare path.
+    oversize: Mutex<Vec<IcmpError>>,
 }
 
 impl UdpSocket {
@@ -105,8 +109,8 @@ impl UdpSocket {
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
         // The kernel doubles what is asked, for its own bookkeeping.
         let recv_buffer = socket.recv_buffer_size()? / 2;
-        let drops = AtomicU64::new(0);
-        Ok(UdpSocket { fd: socket.into(), local, recv_buffer, drops, drops_before: AtomicU64::new(0) })
+        let (drops, drops_before) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(UdpSocket { fd: socket.into(), local, recv_buffer, drops, drops_before, oversize: Mutex::default() })
     }
 
     /// The bound address and port.
@@ -144,7 +148,8 @@ impl UdpSocket {
     ///
     /// # Errors
     /// `WouldBlock` when the send buffer is full: the datagram is gone. EMSGSIZE for a payload beyond the MTU with
-    /// `dont_fragment`; [`path_mtu`](Self::path_mtu) says which.
+    /// `dont_fragment`; where errors are kept, the same comes out of [`drain_errors`](Self::drain_errors), as a router
+    /// would have said it, and EPOLLERR tells of it.
     pub fn send(&self, message: &Outgoing<'_>) -> io::Result<()> {
         let mut name = RawAddress::empty();
         let mut control = Control::empty();
@@ -159,6 +164,11 @@ impl UdpSocket {
         set_path_mtu_discovery(fd, self.local.is_ipv6(), libc::IP_PMTUDISC_DO)?;
         let sent = self.send_once(message.payload, &mut name, name_len, &mut control, control_len);
         fragment_freely(fd, self.local.is_ipv6())?;
+        if let Err(error) = &sent
+            && error.raw_os_error() == Some(libc::EMSGSIZE)
+        {
+            self.note_oversize(message.to);
+        }
         sent
     }
 
@@ -187,26 +197,20 @@ impl UdpSocket {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The MTU in bytes, IP header included, that the kernel knows for the way to `to`. Several system calls: for the
-    /// answer to a refused DONT-FRAGMENT only.
-    ///
-    /// # Errors
-    /// ENETUNREACH and the like; descriptors exhausted.
-    pub fn path_mtu(&self, to: SocketAddr) -> io::Result<u32> {
-        let probe = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-        probe.bind(&SocketAddr::new(self.local.ip(), 0).into())?;
-        probe.connect(&to.into())?;
-        let (level, name) = family(to.is_ipv6(), (libc::IPPROTO_IP, libc::IP_MTU), (libc::IPPROTO_IPV6, libc::IPV6_MTU));
-        sockopt::read_ints::<1>(probe.as_fd(), level, name).map(|[mtu]| mtu)
-    }
-
-    /// Reads at most `max` queued errors and hands each ICMP error to `f`; answers how many entries were read, so less
-    /// than `max` means that the queue is empty.
+    /// Reads at most `max` queued errors and hands each ICMP error to `f`, a refused `dont_fragment` as the "fragmentation
+    /// needed" or "packet too big" that it stands for; answers how many entries were read, so less than `max` means that
+    /// the queue is empty.
     ///
     /// # Errors
     /// What recvmsg(2) reports, except for an empty queue.
     pub fn drain_errors(&self, max: usize, mut f: impl FnMut(IcmpError)) -> io::Result<usize> {
         let mut read = 0;
+        while read < max
+            && let Some(error) = self.oversize().pop()
+        {
+            read += 1;
+            f(error);
+        }
         while read < max {
             let Some(entry) = icmp::read_queued(self.as_fd())? else { break };
             read += 1;
@@ -229,6 +233,31 @@ impl UdpSocket {
         const MEMINFO_DROPS: usize = 8;
         let before = sockopt::read_ints::<9>(self.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO);
         self.drops_before.store(before.map_or(0, |info| u64::from(info[MEMINFO_DROPS])), Ordering::Relaxed);
+    }
+
+    /// Remembers a refused `dont_fragment` for [`drain_errors`](Self::drain_errors); beyond a few the rest says the same.
+    fn note_oversize(&self, to: SocketAddr) {
+        if self.oversize().len() < OVERSIZE_PENDING_MAX
+            && let Ok(mtu) = self.path_mtu(to)
+        {
+            let v6 = to.is_ipv6();
+            let (icmp_type, code) = family(v6, (3, 4), (2, 0));
+            self.oversize().push(IcmpError { peer: to, v6, icmp_type, code, info: mtu });
+        }
+    }
+
+    fn oversize(&self) -> MutexGuard<'_, Vec<IcmpError>> {
+        self.oversize.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The MTU in bytes, IP header included, that the kernel knows for the way to `to`; asked of a socket of its own,
+    /// since only connected ones know.
+    fn path_mtu(&self, to: SocketAddr) -> io::Result<u32> {
+        let asked = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+        asked.bind(&SocketAddr::new(self.local.ip(), 0).into())?;
+        asked.connect(&to.into())?;
+        let (level, name) = family(to.is_ipv6(), (libc::IPPROTO_IP, libc::IP_MTU), (libc::IPPROTO_IPV6, libc::IPV6_MTU));
+        sockopt::read_ints::<1>(asked.as_fd(), level, name).map(|[mtu]| mtu)
     }
 
     fn note_drops(&self, counter: u32) {

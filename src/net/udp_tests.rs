@@ -316,8 +316,13 @@ fn dont_fragment_refuses_what_exceeds_the_mtu_for_that_one_datagram() {
             let large = Outgoing { dont_fragment: true, ..to(&peer, &[1; 3000]) };
             let error = relay.send(&large).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE), "{addr}");
-            assert_eq!(relay.path_mtu(peer.local_addr()).unwrap(), 1500);
-            relay.drain_errors(8, |error| panic!("no ICMP was sent: {error:?}")).unwrap();
+            assert!(wait_readable(&relay, Duration::ZERO), "EPOLLERR tells of it");
+            let mut errors = Vec::new();
+            relay.drain_errors(8, |error| errors.push(error)).unwrap();
+            let v6 = peer.local_addr().is_ipv6();
+            let (icmp_type, code) = if v6 { (2, 0) } else { (3, 4) };
+            assert_eq!(errors, [IcmpError { peer: peer.local_addr(), v6, icmp_type, code, info: 1500 }]);
+            assert!(!wait_readable(&relay, Duration::ZERO));
             // The next one may be fragmented again, and one that fits passes with DF.
             relay.send(&Outgoing { dont_fragment: false, ..large }).unwrap();
             relay.send(&Outgoing { payload: &[2; 1000], ..large }).unwrap();
@@ -332,6 +337,9 @@ fn dont_fragment_refuses_more_than_udp_can_carry_on_any_machine() {
     let (relay, peer) = (bind(LOOPBACK, true), bind(LOOPBACK, false));
     let error = relay.send(&Outgoing { dont_fragment: true, ..to(&peer, &[0; 65_520]) }).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    let mut errors = Vec::new();
+    relay.drain_errors(8, |error| errors.push((error.peer, error.icmp_type, error.code))).unwrap();
+    assert_eq!(errors, [(peer.local_addr(), 3, 4)]);
     relay.send(&to(&peer, b"still fine")).unwrap();
     assert_eq!(received(&peer, &mut RecvBatch::new(4)), [b"still fine"]);
 }
