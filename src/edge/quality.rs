@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use postern_telemetry::EdgeCells;
 pub use postern_telemetry::labels::Direction;
 
 use crate::rtp::{Header, Interval, Stream, ratio};
-pub use crate::rtp::{ClockRates, PROBATION_PACKETS};
+pub use crate::rtp::ClockRates;
 
 /// Streams followed per allocation and direction; further ones are not looked at.
 pub const STREAMS_MAX: usize = 4;
@@ -67,8 +66,8 @@ pub struct Summary {
 
 /// Judges the media of one allocation.
 ///
-/// For each relayed payload: [`observe`](Self::observe), and if it says so [`poll`](Self::poll) until `None` (or
-/// [`publish`](Self::publish)). At the end [`finish`](Self::finish), the same again, then [`summary`](Self::summary).
+/// For each relayed payload: [`observe`](Self::observe), and if it says so [`poll`](Self::poll) until `None`. At the end
+/// [`finish`](Self::finish), `poll` until `None` again, then [`summary`](Self::summary).
 #[derive(Debug)]
 pub struct Quality {
     rates: Arc<ClockRates>,
@@ -98,22 +97,6 @@ impl Quality {
     /// The next event, in no particular order.
     pub fn poll(&mut self) -> Option<Event> {
         self.to_peer.next_event(Direction::ToPeer).or_else(|| self.to_client.next_event(Direction::ToClient))
-    }
-
-    /// Counts every event that there is to poll.
-    pub fn publish(&mut self, cells: &EdgeCells) {
-        while let Some(event) = self.poll() {
-            match event {
-                Event::Stream(direction) => cells.media_streams.add(direction, 1),
-                Event::Silence(direction) => cells.media_silences.add(direction, 1),
-                Event::Interval { direction, loss_ratio, jitter_seconds } => {
-                    cells.media_loss_ratio.observe(direction, loss_ratio);
-                    if let Some(jitter_seconds) = jitter_seconds {
-                        cells.media_jitter_seconds.observe(direction, jitter_seconds);
-                    }
-                }
-            }
-        }
     }
 
     /// Nothing more comes: what the last intervals hold is due now.
@@ -426,25 +409,6 @@ mod tests {
             quality.observe(Direction::ToPeer, &packet(ssrc, 0, 0, 0), 0);
         }
         assert_eq!(speak(&mut quality, Direction::ToPeer, 9, 1, 2), [Event::Stream(Direction::ToPeer)]);
-    }
-
-    #[test]
-    fn events_become_metrics_of_their_direction() {
-        let mut quality = quality();
-        let cells = EdgeCells::new();
-        for index in 0..1000 {
-            if quality.observe(Direction::ToClient, &packet(1, 0, 0, index), u64::from(index) * SPACING_NANOS) {
-                quality.publish(&cells);
-            }
-        }
-        quality.finish();
-        quality.publish(&cells);
-        assert_eq!(cells.media_streams.value(Direction::ToClient), 1);
-        assert_eq!(cells.media_streams.value(Direction::ToPeer), 0);
-        assert_eq!(cells.media_silences.value(Direction::ToPeer), 1);
-        assert_eq!(cells.media_loss_ratio.count(Direction::ToClient), 2);
-        assert_eq!(cells.media_jitter_seconds.count(Direction::ToClient), 2);
-        assert_eq!(cells.media_loss_ratio.count(Direction::ToPeer), 0);
     }
 
     #[test]
