@@ -291,9 +291,9 @@ class TurnClient:
     def key(self):
         return long_term_key(self.username, self.realm, self.password)
 
-    def challenge(self):
-        """Learns realm and nonce from the 401 to a bare Allocate."""
-        message = Message(ALLOCATE, attributes=[(REQUESTED_TRANSPORT, UDP_TRANSPORT)])
+    def challenge(self, method=ALLOCATE, attributes=((REQUESTED_TRANSPORT, UDP_TRANSPORT),)):
+        """Learns realm and nonce from the 401 to the request without credentials."""
+        message = Message(method, attributes=list(attributes))
         answer = self.wire.ask(message.encode(), message.transaction)
         assert answer is not None and answer.error == 401, f"no 401 but {answer}"
         self.take_challenge(answer)
@@ -317,7 +317,7 @@ class TurnClient:
     def request(self, method, attributes=(), transaction=None, timeout=None):
         """An authenticated request; a 438 is followed once, as every client does. None: no answer came."""
         if self.nonce is None:
-            self.challenge()
+            self.challenge(method, attributes)
         for _ in range(2):
             data, transaction_sent = self.signed(method, attributes, transaction)
             answer = self.wire.ask(data, transaction_sent, timeout)
