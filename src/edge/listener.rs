@@ -1,0 +1,103 @@
+//! One shard's member of a UDP or DTLS listener, with what waits to go out by it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use postern_net::dtls::{DtlsLimits, DtlsOutput, DtlsSessions};
+use postern_net::tls::TlsError;
+use postern_net::{Outgoing, SendBatch, UdpSocket};
+use postern_turn::io::Transport;
+
+use crate::limits;
+use crate::meters::Meters;
+use crate::shared::{Alternates, ListenerSocket};
+
+const DTLS_LIMITS: DtlsLimits = DtlsLimits {
+    handshake: Duration::from_secs(10),
+    sessions_max: 4096,
+    half_open_max: 512,
+    half_open_per_source_max: 16,
+    idle: Duration::from_secs(3600),
+};
+
+pub(crate) struct Listener {
+    socket: UdpSocket,
+    outgoing: SendBatch,
+    pub(crate) dtls: Option<DtlsSessions>,
+    pub(crate) alternates: Option<Alternates>,
+    retired: bool,
+    kernel_drops_seen: u64,
+}
+
+impl Listener {
+    /// # Errors
+    /// A certificate that DTLS cannot use (only ECDSA ones serve).
+    pub(crate) fn new(parts: ListenerSocket) -> Result<Self, TlsError> {
+        let dtls = parts.dtls.map(|material| {
+            let leaf = material.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
+            DtlsSessions::new(leaf, material.key.secret_der().to_vec(), DTLS_LIMITS)
+        });
+        Ok(Self {
+            socket: parts.socket,
+            outgoing: SendBatch::new(limits::SEND_BATCH),
+            dtls: dtls.transpose()?,
+            alternates: parts.alternates,
+            retired: false,
+            kernel_drops_seen: 0,
+        })
+    }
+
+    pub(crate) fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        if self.dtls.is_some() { Transport::Dtls } else { Transport::Udp }
+    }
+
+    /// While retired, only clients with an allocation are served.
+    pub(crate) fn set_retired(&mut self, retired: bool) {
+        self.retired = retired;
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired
+    }
+
+    /// Collects a datagram; it leaves with the others at the end of the turn, or at once when the batch is full.
+    pub(crate) fn push(&mut self, datagram: &Outgoing<'_>, meters: &mut Meters) {
+        if !self.outgoing.push(datagram) {
+            self.flush(meters);
+            // An empty batch has room for any datagram.
+            let _ = self.outgoing.push(datagram);
+        }
+    }
+
+    /// Encrypts towards a DTLS client, or collects as it is.
+    pub(crate) fn push_to_client(&mut self, datagram: &Outgoing<'_>, instant: Instant, meters: &mut Meters) {
+        let Some(mut dtls) = self.dtls.take() else { return self.push(datagram, meters) };
+        dtls.send(instant, datagram.to, datagram.payload, &mut |output| {
+            if let DtlsOutput::Send { to, datagram: record } = output {
+                self.push(&Outgoing { payload: record, to, ..*datagram }, meters);
+            }
+        });
+        self.dtls = Some(dtls);
+    }
+
+    pub(crate) fn flush(&mut self, meters: &mut Meters) {
+        if !self.outgoing.is_empty() {
+            meters.sent_to_clients(self.outgoing.flush(&self.socket));
+        }
+        let drops = self.socket.kernel_drops();
+        meters.kernel_drops_listener(drops - self.kernel_drops_seen);
+        self.kernel_drops_seen = drops;
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.dtls.as_ref().and_then(DtlsSessions::next_timeout)
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.socket.local_addr()
+    }
+}

@@ -1,0 +1,60 @@
+//! An allocation changes shard because its client came back from another 5-tuple (RFC 8016): its sockets move along.
+
+use postern_net::Interest;
+use postern_turn::io::{Client, RelayId, Verdict};
+use postern_turn::mobility::ExportedAllocation;
+
+use crate::relays::Relay;
+use crate::shard::{Shard, Source, Turn};
+use crate::shared::ToShard;
+
+/// An allocation on its way, with the authenticated request that asked for it.
+pub(crate) struct Adoption {
+    exported: Box<ExportedAllocation>,
+    relays: Vec<Relay>,
+    client: Client,
+    message: Vec<u8>,
+}
+
+impl Shard {
+    /// Gives the allocation with this ticket to shard `to`.
+    pub(crate) fn export(&mut self, to: usize, client: Client, ticket: &[u8], message: Vec<u8>, turn: Turn) {
+        let Some(exported) = self.server.export(turn.now, ticket) else { return };
+        let relays = exported.relays().filter_map(|relay| self.relays.try_remove(relay.0 as usize)).collect::<Vec<_>>();
+        for relay in &relays {
+            if let Err(error) = relay.deregister(&self.reactor) {
+                tracing::error!(shard = self.index, %error, "a relay socket could not be taken out of the reactor");
+            }
+        }
+        self.carry_out(turn);
+        let adoption = Box::new(Adoption { exported, relays, client, message });
+        let Some(adopter) = self.shared.shards().get(to) else { return };
+        if let Err(ToShard::Adopted(back)) = adopter.send(ToShard::Adopted(adoption)) {
+            // Its inbox is full: the allocation stays where it was, and the client's next try finds it.
+            self.take_in(*back, turn);
+        }
+    }
+
+    /// Takes an allocation over and answers the request that asked for it.
+    pub(crate) fn adopt(&mut self, adoption: Adoption, turn: Turn) {
+        let (client, message) = (adoption.client, adoption.message.clone());
+        self.take_in(adoption, turn);
+        let verdict = self.server.handle_datagram(turn.now, client, 0, &message);
+        debug_assert!(!matches!(verdict, Verdict::ToPeer { .. }), "a request is control");
+        self.carry_out(turn);
+    }
+
+    fn take_in(&mut self, adoption: Adoption, turn: Turn) {
+        let ids = adoption.relays.into_iter().map(|relay| {
+            let index = self.relays.insert(relay) as u32;
+            let watched = self.relays[index as usize].register(&self.reactor, Source::Relay(index).token(), Interest::READ);
+            if let Err(error) = watched {
+                tracing::error!(shard = self.index, %error, "a relay socket could not be watched");
+            }
+            RelayId(index)
+        });
+        let ids = ids.collect::<Vec<_>>();
+        self.server.handle_adopted(turn.now, adoption.exported, &ids);
+        self.carry_out(turn);
+    }
+}

@@ -1,0 +1,393 @@
+//! The edge as a process: everything started in order, all or nothing; a new generation published the same way.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use postern_config::{Config, Fingerprint};
+use postern_net::listener::{HalfOpen, ListenerLimits};
+use postern_net::system::{self, Clock};
+use postern_net::Reactor;
+use postern_telemetry::labels::{CertificateRole, ReloadResult, State, Tier};
+use postern_telemetry::{EdgeCells, Health, Metrics, Readiness};
+use postern_turn::Server;
+use postern_turn::broker::{Broker, PoolOptions};
+use postern_turn::live_ports::LivePorts;
+use postern_turn::options::Options;
+use rustls::ServerConfig;
+
+use crate::accept;
+use crate::door::Door;
+use crate::error::EdgeError;
+use crate::generation;
+use crate::limits;
+use crate::listeners::{Kind, Listeners, Published, StreamService};
+use crate::meters::Meters;
+use crate::quality::ClockRates;
+use crate::records::RecordSink;
+use crate::shard::{Birth, Shard};
+use crate::shared::{DescriptorBudget, ShardGeneration, ShardHandle, Shared, ToShard};
+use crate::startup_checks;
+use crate::tokens::Tokens;
+
+/// Where the configuration came from, for reloads.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// SIGHUP and changed certificates load this file again.
+    File(PathBuf),
+    /// Made by the program itself: there is nothing to load again.
+    Embedded,
+}
+
+/// What is open, for whoever wants to print it.
+#[derive(Clone, Debug, Default)]
+pub struct Listening {
+    pub udp: Vec<SocketAddr>,
+    pub dtls: Vec<SocketAddr>,
+    pub tcp: Vec<SocketAddr>,
+    pub tls: Vec<SocketAddr>,
+    pub tokens: Option<SocketAddr>,
+    pub telemetry: Option<SocketAddr>,
+    /// Relay sockets and client connections that the descriptor limit allows together, the reserve taken off.
+    pub descriptors_max: u64,
+}
+
+/// A running edge. Dropping it without [`end`](Self::end) leaves its shards running.
+pub(crate) struct Edge {
+    origin: Origin,
+    pub(crate) config: Config,
+    own_addresses: Vec<IpAddr>,
+    pub(crate) shared: Arc<Shared>,
+    live: LivePorts,
+    listeners: Listeners,
+    service: StreamService,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    threads: Vec<JoinHandle<()>>,
+    control: Arc<EdgeCells>,
+    readiness: Readiness,
+    tokens: Option<Tokens>,
+    watched: Fingerprint,
+    generation: u64,
+    clock: Clock,
+    descriptors_max: u64,
+}
+
+impl Edge {
+    /// Binds everything, starts the shards, opens the doors. Nothing stays open when it fails.
+    ///
+    /// # Errors
+    /// See [`EdgeError`]; each names its remedy.
+    pub(crate) async fn start(config: Config, origin: Origin) -> Result<Self, EdgeError> {
+        let watched = Fingerprint::of(&config.files);
+        let own_addresses = system::own_addresses()?;
+        let (soft, _) = system::raise_descriptor_limit()?;
+        let descriptors_max = soft.saturating_sub(limits::DESCRIPTORS_RESERVED);
+        let edge = &config.edge;
+        let cores = system::cores();
+        let shards = if edge.shards == 0 { cores.len().max(1) } else { usize::from(edge.shards) };
+
+        let clock = Clock::new();
+        let readiness = Readiness::default();
+        let health = Arc::new(Health::new(shards, readiness.clone(), move || clock.read().mono_nanos / 1_000_000));
+        let metrics = Arc::new(Metrics::new(shards, Arc::clone(&health))?);
+        let telemetry = tokio::net::TcpListener::bind(config.telemetry.listen)
+            .await
+            .map_err(|error| EdgeError::Listen(format!("telemetry.listen {}: {error}", config.telemetry.listen)))?;
+
+        let pool = PoolOptions { addresses: edge.relay.addresses.clone(), ports: edge.relay.ports.first..=edge.relay.ports.last };
+        let broker = Broker::new(pool, seed()?);
+        let live = broker.live_ports();
+        let options = Arc::new(generation::options(&config, &own_addresses, live.clone())?);
+        let records = match &edge.records.file {
+            Some(path) => RecordSink::file(path).map_err(EdgeError::Records)?,
+            None => RecordSink::log(),
+        };
+        let shared = Arc::new(Shared::new(broker, DescriptorBudget::new(descriptors_max), records));
+
+        let listeners = Listeners::default();
+        let prepared = listeners.prepare(edge, shards)?;
+        let control = metrics.control();
+        startup_checks::warn(&config, &prepared, &control, descriptors_max);
+        let tls = Arc::new(ArcSwapOption::from(tls_config(&config)?));
+        let tokens = Tokens::start(&config, &control).await?;
+        let service = stream_service(&config, &shared, &tls, &control);
+        let mut running = Self {
+            origin,
+            own_addresses,
+            shared,
+            live,
+            listeners,
+            service,
+            tls,
+            threads: Vec::new(),
+            control,
+            readiness,
+            tokens,
+            watched,
+            generation: 0,
+            clock,
+            descriptors_max,
+            config,
+        };
+        running.start_shards(&cores, shards, &options, &metrics, &health)?;
+        running.publish(prepared, options)?;
+        tokio::spawn(postern_telemetry::serve(telemetry, metrics, health));
+        running.readiness.set(State::Ready);
+        Ok(running)
+    }
+
+    fn start_shards(
+        &mut self,
+        cores: &[usize],
+        shards: usize,
+        options: &Arc<Options>,
+        metrics: &Metrics,
+        health: &Health,
+    ) -> Result<(), EdgeError> {
+        let common = postern_turn::options::Shared::new(seed()?);
+        let media = Arc::new(ClockRates::new(self.config.edge.media.clock_rates.clone()));
+        let mut handles = Vec::new();
+        let mut newborn = Vec::new();
+        for index in 0..shards {
+            let (Some(cells), Some(heartbeat)) = (metrics.shard(index), health.heartbeat(index)) else { continue };
+            let (sender, inbox) = sync_channel(limits::INBOX_MAX);
+            let reactor = Reactor::new()?;
+            let streams_gauge = Arc::new(AtomicU64::new(0));
+            handles.push(ShardHandle { inbox: sender, waker: reactor.waker(), streams: Arc::clone(&streams_gauge) });
+            newborn.push(Birth {
+                index,
+                server: Server::new(Arc::clone(options), seed()?, common.for_shard(index as u8)),
+                reactor,
+                shared: Arc::clone(&self.shared),
+                meters: Meters::new(cells, heartbeat),
+                media: Arc::clone(&media),
+                relay_buffer_bytes: self.config.edge.sockets.relay_bytes as usize,
+                inbox,
+                streams_gauge,
+                clock: self.clock,
+            });
+        }
+        self.shared.publish_shards(handles);
+        for birth in newborn {
+            let core = cores.get(birth.index % cores.len().max(1)).copied();
+            let name = format!("shard-{}", birth.index);
+            self.threads.push(std::thread::Builder::new().name(name).spawn(move || live(birth, core))?);
+        }
+        self.control.forwarder.set(Tier::Portable, 1);
+        Ok(())
+    }
+
+    /// Loads the file again and applies it whole, or keeps everything as it is and says why.
+    pub(crate) fn reload(&mut self) {
+        let Origin::File(path) = self.origin.clone() else { return };
+        let outcome = self.try_reload(&path);
+        self.watched = Fingerprint::of(&self.config.files);
+        let applied = outcome.is_ok();
+        let result = if applied { ReloadResult::Applied } else { ReloadResult::Refused };
+        self.control.reloads.add(result, 1);
+        self.control.last_reload_successful.set((), u64::from(applied));
+        self.control.last_reload.set((), self.clock.read().unix_secs);
+        match outcome {
+            Ok(changed) => tracing::info!(generation = self.generation, changed = %changed.join(", "), "configuration reloaded"),
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    tracing::error!(generation = self.generation, "reload refused, the old configuration stays: {line}");
+                }
+            }
+        }
+    }
+
+    fn try_reload(&mut self, path: &Path) -> Result<Vec<&'static str>, EdgeError> {
+        let own_addresses = system::own_addresses()?;
+        let loaded = postern_config::load(path, &own_addresses).map_err(EdgeError::Configuration)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let difference = postern_config::diff(&self.config, &loaded.config);
+        if !difference.restart_only.is_empty() {
+            return Err(EdgeError::RestartOnly(difference.restart_only));
+        }
+        let options = generation::options(&loaded.config, &own_addresses, self.live.clone())?;
+        let tls = tls_config(&loaded.config)?;
+        let tokens = self.tokens.as_ref().map(|tokens| tokens.prepare(&loaded.config)).transpose()?.flatten();
+        let prepared = self.listeners.prepare(&loaded.config.edge, self.threads.len())?;
+        self.config = loaded.config;
+        self.own_addresses = own_addresses;
+        self.tls.store(tls);
+        if let (Some(running), Some(prepared)) = (&self.tokens, tokens) {
+            running.publish(prepared);
+        }
+        self.publish(prepared, Arc::new(options))?;
+        Ok(difference.changed)
+    }
+
+    /// Opens the prepared listeners and gives every shard its part of the new generation.
+    fn publish(&mut self, prepared: crate::listeners::Prepared, options: Arc<Options>) -> Result<(), EdgeError> {
+        let material = self.config.edge.certificate.as_ref().map(|pair| Arc::clone(&pair.material));
+        let Published { added, revived, retired } =
+            self.listeners.publish(prepared, self.threads.len(), material.as_ref(), &self.service)?;
+        let media = Arc::new(ClockRates::new(self.config.edge.media.clock_rates.clone()));
+        let (taken, acknowledgements) = mpsc::channel();
+        for (index, (shard, added)) in self.shared.shards().iter().zip(added).enumerate() {
+            let generation = ShardGeneration {
+                options: Arc::clone(&options),
+                media: Arc::clone(&media),
+                certificate: material.clone(),
+                added,
+                revived: revived.clone(),
+                retired: retired.clone(),
+                taken: taken.clone(),
+            };
+            shard.send(ToShard::Generation(Box::new(generation))).map_err(|_| stuck(index))?;
+        }
+        for index in 0..self.threads.len() {
+            let taken = tokio::task::block_in_place(|| acknowledgements.recv_timeout(limits::RELOAD_WAIT));
+            taken.map_err(|_| stuck(index))?;
+        }
+        self.generation += 1;
+        self.control.configuration_generation.set((), self.generation);
+        self.publish_certificates();
+        Ok(())
+    }
+
+    fn publish_certificates(&self) {
+        let expiry = |material: &postern_config::CertifiedKeyMaterial| u64::try_from(material.not_after_unix_secs).unwrap_or(0);
+        if let Some(pair) = &self.config.edge.certificate {
+            self.control.certificate_expiry.set(CertificateRole::Edge, expiry(&pair.material));
+        }
+        if let Some(tokens) = &self.config.edge.tokens {
+            self.control.certificate_expiry.set(CertificateRole::Tokens, expiry(&tokens.certificate.material));
+        }
+    }
+
+    /// A certificate, key or secret behind the configuration became another file.
+    pub(crate) fn files_changed(&self) -> bool {
+        matches!(self.origin, Origin::File(_)) && !self.watched.changed(&self.watched.refreshed()).is_empty()
+    }
+
+    /// Housekeeping of what no shard owns; about once a second.
+    pub(crate) fn tick(&mut self) {
+        let now_nanos = self.clock.read().mono_nanos;
+        let expired = self.shared.broker().handle_timeout(now_nanos);
+        for reservation in expired {
+            // The socket closes with the drop.
+            drop(self.shared.take_reserved(reservation.port.lease));
+        }
+        let shared = Arc::clone(&self.shared);
+        for index in self.listeners.close_unused(|listener| shared.clients(listener)) {
+            for shard in self.shared.shards() {
+                // A full inbox: the socket stays open a while, and nobody uses it.
+                let _ = shard.send(ToShard::CloseListener(index));
+            }
+        }
+        crate::ports::publish(&self.shared.broker(), &self.control);
+    }
+
+    /// From here on new clients go elsewhere.
+    pub(crate) fn drain(&self) {
+        self.readiness.set(State::Draining);
+        if let Some(tokens) = &self.tokens {
+            tokens.drain();
+        }
+        for shard in self.shared.shards() {
+            let _ = shard.send(ToShard::Drain);
+        }
+    }
+
+    /// Ends every allocation with its record and waits for the shards, a second at most.
+    pub(crate) async fn end(self) {
+        for shard in self.shared.shards() {
+            let _ = shard.send(ToShard::End);
+        }
+        for _ in 0..100 {
+            if self.threads.iter().all(JoinHandle::is_finished) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.shared.records.close();
+    }
+
+    pub(crate) fn listening(&self) -> Listening {
+        let mut listening = Listening {
+            tokens: self.tokens.as_ref().map(Tokens::local_addr),
+            telemetry: Some(self.config.telemetry.listen),
+            descriptors_max: self.descriptors_max,
+            ..Listening::default()
+        };
+        for (kind, address) in self.listeners.open() {
+            match kind {
+                Kind::Udp => listening.udp.push(address),
+                Kind::Dtls => listening.dtls.push(address),
+                Kind::Tcp => listening.tcp.push(address),
+                Kind::Tls => listening.tls.push(address),
+            }
+        }
+        listening
+    }
+}
+
+/// A shard's whole life. Its failure is the process's: half an edge would be worse than a restart.
+fn live(birth: Birth, core: Option<usize>) {
+    let index = birth.index;
+    if let Some(core) = core
+        && let Err(error) = system::pin_thread(core)
+    {
+        tracing::warn!(shard = index, core, %error, "a shard could not be pinned to its core");
+    }
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Shard::new(birth).run()));
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(shard = index, %error, "a shard cannot go on; the process ends");
+            std::process::exit(70);
+        }
+        // The panic hook has said why.
+        Err(_) => std::process::exit(70),
+    }
+}
+
+fn stream_service(
+    config: &Config,
+    shared: &Arc<Shared>,
+    tls: &Arc<ArcSwapOption<ServerConfig>>,
+    control: &Arc<EdgeCells>,
+) -> StreamService {
+    let half_open = HalfOpen::new(ListenerLimits {
+        first_message: limits::UNAUTHENTICATED_STREAM,
+        half_open_max: limits::HALF_OPEN_MAX,
+        half_open_per_source_max: config.edge.limits.handshakes_per_source as usize,
+    });
+    let (shared, tls, door) = (Arc::clone(shared), Arc::clone(tls), Arc::new(Door::new(Arc::clone(control))));
+    let events = Arc::clone(&door);
+    StreamService {
+        tls: Arc::new(move || tls.load_full()),
+        half_open,
+        on_accepted: Arc::new(move |accepted| {
+            door.on_accepted(&accepted);
+            accept::hand_over(&shared, accepted);
+        }),
+        on_event: Arc::new(move |event| events.on_event(&event)),
+    }
+}
+
+fn tls_config(config: &Config) -> Result<Option<Arc<ServerConfig>>, EdgeError> {
+    let pair = config.edge.certificate.as_ref();
+    Ok(pair.map(|pair| generation::tls_config(&pair.material)).transpose()?)
+}
+
+fn stuck(index: usize) -> EdgeError {
+    EdgeError::Stuck { index, seconds: limits::RELOAD_WAIT.as_secs() }
+}
+
+/// Bytes of the system's random source.
+fn seed() -> Result<[u8; 32], EdgeError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| EdgeError::System(std::io::Error::other(error.to_string())))?;
+    Ok(seed)
+}

@@ -1,0 +1,191 @@
+//! What the shards of one process have in common: the broker, each other's inboxes, sockets on their way between shards.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use postern_net::listener::Accepted;
+use postern_net::{UdpSocket, Waker};
+use postern_turn::broker::Broker;
+use postern_turn::io::Client;
+use postern_turn::options::Options;
+
+use crate::mobility::Adoption;
+use crate::records::RecordSink;
+
+/// One per process; shards touch it for control work only, never for a packet.
+pub(crate) struct Shared {
+    broker: Mutex<Broker>,
+    /// Sockets of ports that EVEN-PORT reserved, by lease, until their token is redeemed or runs out.
+    reserved: Mutex<HashMap<u64, UdpSocket>>,
+    shards: OnceLock<Vec<ShardHandle>>,
+    pub(crate) descriptors: DescriptorBudget,
+    pub(crate) records: RecordSink,
+    /// Living allocations per listener, over all shards: a removed listener closes when it reaches 0.
+    listener_clients: Vec<AtomicI64>,
+}
+
+/// Listeners that one process can have had in its life.
+pub(crate) const LISTENERS_MAX: usize = 256;
+
+impl Shared {
+    pub(crate) fn new(broker: Broker, descriptors: DescriptorBudget, records: RecordSink) -> Self {
+        Self {
+            broker: Mutex::new(broker),
+            reserved: Mutex::default(),
+            shards: OnceLock::new(),
+            descriptors,
+            records,
+            listener_clients: (0..LISTENERS_MAX).map(|_| AtomicI64::new(0)).collect(),
+        }
+    }
+
+    /// Once, before the first message.
+    pub(crate) fn publish_shards(&self, shards: Vec<ShardHandle>) {
+        assert!(self.shards.set(shards).is_ok(), "shards are published once");
+    }
+
+    pub(crate) fn shards(&self) -> &[ShardHandle] {
+        self.shards.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn broker(&self) -> MutexGuard<'_, Broker> {
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keep_reserved(&self, lease: u64, socket: UdpSocket) {
+        self.reserved().insert(lease, socket);
+    }
+
+    pub(crate) fn take_reserved(&self, lease: u64) -> Option<UdpSocket> {
+        self.reserved().remove(&lease)
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, HashMap<u64, UdpSocket>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn client_came(&self, listener: u16) {
+        self.listener_clients[usize::from(listener)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn client_went(&self, listener: u16) {
+        self.listener_clients[usize::from(listener)].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn clients(&self, listener: u16) -> i64 {
+        self.listener_clients[usize::from(listener)].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn allocations(&self) -> i64 {
+        self.listener_clients.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// The way to one shard.
+pub(crate) struct ShardHandle {
+    pub(crate) inbox: SyncSender<ToShard>,
+    pub(crate) waker: Waker,
+    /// Client streams it serves, for the choice of the least loaded.
+    pub(crate) streams: Arc<AtomicU64>,
+}
+
+impl ShardHandle {
+    /// Puts the message into the shard's inbox, or gives it back when that is full.
+    pub(crate) fn send(&self, message: ToShard) -> Result<(), ToShard> {
+        let result = self.inbox.try_send(message);
+        self.waker.wake();
+        result.map_err(|error| match error {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+}
+
+/// Everything that reaches a shard but packets.
+pub(crate) enum ToShard {
+    /// A client's connection with its first whole message.
+    Stream(Box<Accepted>),
+    Generation(Box<ShardGeneration>),
+    /// Close a listener that was removed: no client of any shard uses it any more.
+    CloseListener(u16),
+    /// Shard `to` has an authenticated request for the allocation with this mobility ticket: send it there.
+    Export { to: usize, client: Client, ticket: Vec<u8>, message: Vec<u8> },
+    Adopted(Box<Adoption>),
+    Drain,
+    /// End every allocation and leave the loop.
+    End,
+}
+
+/// One shard's part of a new generation of the configuration.
+pub(crate) struct ShardGeneration {
+    pub(crate) options: Arc<Options>,
+    pub(crate) media: Arc<crate::quality::ClockRates>,
+    /// For DTLS handshakes from here on.
+    pub(crate) certificate: Option<Arc<postern_config::CertifiedKeyMaterial>>,
+    pub(crate) added: Vec<(u16, ListenerSocket)>,
+    /// Retired listeners that are wanted again.
+    pub(crate) revived: Vec<u16>,
+    /// Listeners that serve the clients they have and no new ones.
+    pub(crate) retired: Vec<u16>,
+    pub(crate) taken: std::sync::mpsc::Sender<()>,
+}
+
+/// One shard's member of a listener.
+pub(crate) struct ListenerSocket {
+    pub(crate) socket: UdpSocket,
+    pub(crate) dtls: Option<Arc<postern_config::CertifiedKeyMaterial>>,
+    /// The listeners that answer for it from the other address or port (RFC 5780).
+    pub(crate) alternates: Option<Alternates>,
+}
+
+/// Listener indices of NAT behaviour discovery, seen from one listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alternates {
+    pub(crate) address: u16,
+    pub(crate) port: u16,
+    pub(crate) both: u16,
+}
+
+/// Descriptors that relay sockets, streams and peer connections may use together.
+pub(crate) struct DescriptorBudget {
+    used: AtomicU64,
+    max: u64,
+}
+
+impl DescriptorBudget {
+    pub(crate) fn new(max: u64) -> Self {
+        Self { used: AtomicU64::new(0), max }
+    }
+
+    pub(crate) fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// One more descriptor, unless the reserve would be touched.
+    pub(crate) fn take(&self) -> bool {
+        let before = self.used.fetch_add(1, Ordering::Relaxed);
+        if before >= self.max {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+        }
+        before < self.max
+    }
+
+    pub(crate) fn give_back(&self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_refuses_the_descriptor_beyond_it_and_takes_one_given_back() {
+        let budget = DescriptorBudget::new(2);
+        assert!(budget.take() && budget.take());
+        assert!(!budget.take());
+        budget.give_back();
+        assert!(budget.take());
+    }
+}

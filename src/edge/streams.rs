@@ -1,0 +1,213 @@
+//! TCP and TLS clients of a shard: frames in, verdicts carried out, answers and media queued.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use postern_net::listener::Accepted;
+use postern_net::{Flush, Interest, Outgoing, ReadOutcome, Stream};
+use postern_telemetry::labels::CloseReason;
+use postern_turn::io::{Client, Transport, Verdict};
+use slab::Slab;
+
+use crate::datagrams::send_to_peer;
+use crate::limits;
+use crate::meters::Meters;
+use crate::shard::{Shard, Source, Turn};
+
+pub(crate) struct ClientStream {
+    stream: Stream,
+    pub(crate) client: Client,
+    /// Stamp of this use of the slab index.
+    birth: u64,
+    /// Until when it must have an allocation; `None` while it has one.
+    deadline: Option<Instant>,
+    dirty: bool,
+    /// Ends once everything queued is out.
+    closing: bool,
+}
+
+impl Shard {
+    /// A connection from the control plane, with its first whole message.
+    pub(crate) fn take_stream(&mut self, accepted: Accepted, turn: Turn) {
+        let transport = if accepted.tls.is_some() { Transport::Tls } else { Transport::Tcp };
+        let (listener, local, remote, deadline) =
+            (accepted.listener, accepted.local, accepted.peer, accepted.accepted_at + limits::UNAUTHENTICATED_STREAM);
+        let Ok(stream) = Stream::from_accepted(accepted) else { return self.shared.descriptors.give_back() };
+        let birth = self.birth();
+        let entry = self.streams.vacant_entry();
+        let index = entry.key() as u32;
+        let client = Client { transport, listener, stream: index, local, remote };
+        if self.reactor.register(&stream, Source::Stream(index).token(), Interest::EDGE).is_err() {
+            return self.shared.descriptors.give_back();
+        }
+        entry.insert(ClientStream { stream, client, birth, deadline: Some(deadline), dirty: false, closing: false });
+        self.streams_gauge.fetch_add(1, Ordering::Relaxed);
+        self.meters.stream_opened(transport);
+        self.stream_deadlines.push_back((deadline, index, birth));
+        // The first message is already here, and no event will tell of it.
+        self.take_frames(index, turn);
+        self.on_stream(index, turn);
+    }
+
+    pub(crate) fn on_stream(&mut self, index: u32, turn: Turn) {
+        for _ in 0..limits::STREAM_READS_PER_TURN {
+            let Some(entry) = self.streams.get_mut(index as usize) else { return };
+            match entry.stream.read() {
+                Ok(ReadOutcome::Data) => self.take_frames(index, turn),
+                Ok(ReadOutcome::WouldBlock) => return self.mark_dirty(index),
+                Ok(ReadOutcome::Closed) => return self.lose_stream(index, CloseReason::Client, turn),
+                Err(error) => return self.lose_stream(index, close_reason(&error), turn),
+            }
+        }
+        self.mark_dirty(index);
+        self.unfinished.push(Source::Stream(index));
+    }
+
+    /// Every whole frame in the stream's buffer.
+    fn take_frames(&mut self, index: u32, turn: Turn) {
+        loop {
+            let Some(entry) = self.streams.get_mut(index as usize) else { return };
+            let bytes = entry.stream.buffered();
+            let progress = self.server.handle_stream(turn.now, entry.client, bytes);
+            if let Some(Verdict::ToPeer { relay, peer, payload, tos, dont_fragment }) = progress.verdict {
+                let outgoing = Outgoing { payload: &bytes[payload], to: peer.0, from_ip: None, tos, dont_fragment };
+                send_to_peer(&mut self.relays, &mut self.meters, relay, &outgoing, turn);
+            }
+            entry.stream.consume(progress.consumed);
+            self.carry_out(turn);
+            if progress.consumed == 0 {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn queue_control(&mut self, index: u32, message: &[u8]) {
+        if let Some(entry) = self.streams.get_mut(index as usize) {
+            entry.stream.queue_control(message);
+            self.mark_dirty(index);
+        }
+    }
+
+    fn mark_dirty(&mut self, index: u32) {
+        if let Some(entry) = self.streams.get_mut(index as usize) {
+            mark_dirty(&mut self.dirty_streams, entry, index);
+        }
+    }
+
+    pub(crate) fn flush_streams(&mut self, turn: Turn) {
+        for index in std::mem::take(&mut self.dirty_streams) {
+            let Some(entry) = self.streams.get_mut(index as usize) else { continue };
+            entry.dirty = false;
+            let flushed = entry.stream.flush(turn.instant);
+            self.meters.queue_drops(entry.stream.take_dropped());
+            match flushed {
+                Ok(Flush::Idle) if entry.closing => self.lose_stream(index, CloseReason::Protocol, turn),
+                Ok(_) => {}
+                Err(error) => self.lose_stream(index, close_reason(&error), turn),
+            }
+        }
+    }
+
+    /// Ends the connection after what is queued for it.
+    pub(crate) fn close_client(&mut self, client: Client, turn: Turn) {
+        if is_stream(client.transport) {
+            if let Some(entry) = self.streams.get_mut(client.stream as usize) {
+                entry.closing = true;
+                self.mark_dirty(client.stream);
+            }
+        } else if let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener))
+            && let Some(mut sessions) = listener.dtls.take()
+        {
+            sessions.close(turn.instant, client.remote, &mut |output| {
+                if let postern_net::dtls::DtlsOutput::Send { to, datagram } = output {
+                    let outgoing = Outgoing { payload: datagram, to, from_ip: Some(client.local.ip()), tos: 0, dont_fragment: false };
+                    listener.push(&outgoing, &mut self.meters);
+                }
+            });
+            listener.dtls = Some(sessions);
+        }
+    }
+
+    /// The connection is gone, by whichever side.
+    fn lose_stream(&mut self, index: u32, reason: CloseReason, turn: Turn) {
+        if let Some(entry) = self.remove_stream(index) {
+            self.meters.stream_closed(entry.client.transport, reason);
+            self.server.handle_client_closed(turn.now, entry.client);
+            self.shared.descriptors.give_back();
+            self.carry_out(turn);
+        }
+    }
+
+    /// Takes the stream out for a pipe, where it stays one of the open streams.
+    pub(crate) fn detach_stream(&mut self, index: u32) -> Option<(Stream, Transport)> {
+        self.remove_stream(index).map(|entry| (entry.stream, entry.client.transport))
+    }
+
+    fn remove_stream(&mut self, index: u32) -> Option<ClientStream> {
+        let entry = self.streams.try_remove(index as usize)?;
+        self.streams_gauge.fetch_sub(1, Ordering::Relaxed);
+        Some(entry)
+    }
+
+    /// An allocation on this stream began or ended: the limit for strangers is lifted or set again.
+    pub(crate) fn set_authenticated(&mut self, client: Client, authenticated: bool, turn: Turn) {
+        if !is_stream(client.transport) {
+            return;
+        }
+        let Some(entry) = self.streams.get_mut(client.stream as usize) else { return };
+        entry.deadline = (!authenticated).then(|| turn.instant + limits::UNAUTHENTICATED_STREAM);
+        if let Some(deadline) = entry.deadline {
+            self.stream_deadlines.push_back((deadline, client.stream, entry.birth));
+        }
+    }
+
+    pub(crate) fn close_silent_streams(&mut self, turn: Turn) {
+        while let Some(&(at, index, birth)) = self.stream_deadlines.front()
+            && at <= turn.instant
+        {
+            self.stream_deadlines.pop_front();
+            let entry = self.streams.get(index as usize).filter(|entry| entry.birth == birth);
+            // An allocation that moved here (RFC 8016) never told that it started.
+            let is_due = |entry: &ClientStream| entry.deadline.is_some_and(|deadline| deadline <= turn.instant);
+            if entry.is_some_and(|entry| is_due(entry) && !self.server.serves(&entry.client)) {
+                self.lose_stream(index, CloseReason::Idle, turn);
+            }
+        }
+    }
+}
+
+/// Queues a relayed frame for a client; older ones may have to go for it.
+pub(crate) fn queue_media(
+    streams: &mut Slab<ClientStream>,
+    dirty: &mut Vec<u32>,
+    meters: &mut Meters,
+    index: u32,
+    frame: &[u8],
+    turn: Turn,
+) {
+    if let Some(entry) = streams.get_mut(index as usize) {
+        meters.queue_drops(entry.stream.queue_media(frame, turn.instant));
+        mark_dirty(dirty, entry, index);
+    }
+}
+
+fn close_reason(error: &std::io::Error) -> CloseReason {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => CloseReason::Protocol,
+        std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::StorageFull => CloseReason::SlowReader,
+        _ => CloseReason::Transport,
+    }
+}
+
+/// Remembers that the stream has something to send, once per turn.
+fn mark_dirty(dirty: &mut Vec<u32>, entry: &mut ClientStream, index: u32) {
+    if !std::mem::replace(&mut entry.dirty, true) {
+        dirty.push(index);
+    }
+}
+
+/// Whether the client is reached by a byte stream.
+pub(crate) fn is_stream(transport: Transport) -> bool {
+    matches!(transport, Transport::Tcp | Transport::Tls)
+}
+
