@@ -60,14 +60,14 @@ def test_a_relay_that_loses_everything_fails(lab, edge, binary, authority):
     """All control messages pass; media towards the peers does not."""
     host = lab.host("edge")
     host.nft(
-        "table inet lossy { chain output { type filter hook output priority 0; "
-        "udp sport 50000-59999 drop; udp dport 50000-59999 drop; } }"
+        "table inet lossy {\n chain output {\n type filter hook output priority 0;\n"
+        "udp sport 50000-59999 drop\n udp dport 50000-59999 drop\n }\n }\n"
     )
     try:
         done = doctor(lab, binary, authority, lab.endpoint("a", "symmetric"), SERVERS_4[:1], "--seconds", 1)
         assert done.returncode != 0, done.stdout
     finally:
-        host.nft("delete table inet lossy")
+        host.nft("delete table inet lossy\n")
 
 
 def test_an_expired_certificate_is_told_and_does_not_pass_for_tls(lab, start_edge, binary, authority):
