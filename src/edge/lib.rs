@@ -25,7 +25,7 @@ mod shared;
 mod startup_checks;
 mod streams;
 mod supervise;
-mod token_service;
+pub mod token_service;
 mod token_service_api;
 mod token_service_caller;
 mod token_service_request;

@@ -84,18 +84,26 @@ pub(crate) fn router(service: Service) -> Router {
 
 /// Lets those on the allow-list through, at their rate.
 async fn admit(State(service): State<Service>, Extension(caller): Extension<Arc<Caller>>, mut request: Request, next: Next) -> Response {
-    let state = service.state.load();
-    let name = state.allowed(&caller.names);
-    if let Err(wait) = state.check_rate(name) {
-        return refuse(&service, &Refusal::rate_limited(wait));
+    match allowed_name(&service.state.load(), &caller) {
+        Ok(name) => {
+            request.extensions_mut().insert(name);
+            next.run(request).await
+        }
+        Err(refusal) => {
+            // An answer before the end of a request may be lost with the connection.
+            let _ = take_body(request, &service.limits).await;
+            refuse(&service, &refusal)
+        }
     }
-    let Some(name) = name else {
+}
+
+fn allowed_name(state: &TokenServiceState, caller: &Caller) -> Result<AllowedName, Refusal> {
+    let name = state.allowed(&caller.names);
+    state.check_rate(name).map_err(Refusal::rate_limited)?;
+    if name.is_none() {
         tracing::warn!(target: "audit", remote = %caller.remote, names = ?caller.names, "token refused: no name of the certificate is allowed");
-        return refuse(&service, &Refusal::name_not_allowed());
-    };
-    request.extensions_mut().insert(AllowedName(name.into()));
-    drop(state);
-    next.run(request).await
+    }
+    name.map(|name| AllowedName(name.into())).ok_or_else(Refusal::name_not_allowed)
 }
 
 fn refuse(service: &Service, refusal: &Refusal) -> Response {
@@ -165,9 +173,12 @@ async fn openapi_document() -> Response {
 async fn read_body(request: Request, limits: &TokenServiceLimits) -> Result<Vec<u8>, Refusal> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // A browser sends no application/json across origins without asking first.
-    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(Refusal::unsupported_media_type());
-    }
+    let is_json = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    let body = take_body(request, limits).await?;
+    if is_json { Ok(body) } else { Err(Refusal::unsupported_media_type()) }
+}
+
+async fn take_body(request: Request, limits: &TokenServiceLimits) -> Result<Vec<u8>, Refusal> {
     let body = axum::body::to_bytes(request.into_body(), limits.body_bytes_max);
     match timeout(limits.body, body).await {
         Ok(Ok(body)) => Ok(body.into()),

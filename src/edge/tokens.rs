@@ -55,10 +55,7 @@ fn options(config: &Config, tokens: &TokensConfig) -> Result<TokenServiceOptions
     let edge = &config.edge;
     let uris = |relays: &[RelayUri]| relays.iter().map(ToString::to_string).collect();
     let alternates = edge.drain.alternate.iter().map(|other| {
-        let host = other.domain.clone().unwrap_or_else(|| match other.address {
-            SocketAddr::V4(address) => address.ip().to_string(),
-            SocketAddr::V6(address) => format!("[{}]", address.ip()),
-        });
+        let host = other.domain.clone().unwrap_or_else(|| other.address.ip().to_string());
         RelayUri { transport: RelayTransport::Udp, host, port: other.address.port() }.to_string()
     });
     Ok(TokenServiceOptions {
