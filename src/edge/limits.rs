@@ -34,5 +34,3 @@ pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest wait for all shards to take a new generation.
 pub(crate) const RELOAD_WAIT: Duration = Duration::from_secs(5);
-/// Silence of one media direction that is worth a line.
-pub(crate) const QUALITY_INTERVAL: Duration = Duration::from_secs(1);

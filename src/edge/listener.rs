@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use postern_config::CertifiedKeyMaterial;
 use postern_net::dtls::{DtlsLimits, DtlsOutput, DtlsSessions};
 use postern_net::tls::TlsError;
 use postern_net::{Outgoing, SendBatch, UdpSocket};
@@ -34,8 +35,8 @@ impl Listener {
     /// A certificate that DTLS cannot use (only ECDSA ones serve).
     pub(crate) fn new(parts: ListenerSocket) -> Result<Self, TlsError> {
         let dtls = parts.dtls.map(|material| {
-            let leaf = material.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
-            DtlsSessions::new(leaf, material.key.secret_der().to_vec(), DTLS_LIMITS)
+            let (leaf, key) = leaf_and_key(&material);
+            DtlsSessions::new(leaf, key, DTLS_LIMITS)
         });
         Ok(Self {
             socket: parts.socket,
@@ -45,6 +46,15 @@ impl Listener {
             retired: false,
             kernel_drops_seen: 0,
         })
+    }
+
+    /// For the handshakes of a DTLS listener from here on.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); the old certificate stays.
+    pub(crate) fn set_certificate(&mut self, material: &CertifiedKeyMaterial) -> Result<(), TlsError> {
+        let (leaf, key) = leaf_and_key(material);
+        self.dtls.as_mut().map_or(Ok(()), |sessions| sessions.set_certificate(leaf, key))
     }
 
     pub(crate) fn socket(&self) -> &UdpSocket {
@@ -100,4 +110,10 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.socket.local_addr()
     }
+}
+
+/// DER of the leaf certificate and of its key.
+fn leaf_and_key(material: &CertifiedKeyMaterial) -> (Vec<u8>, Vec<u8>) {
+    let leaf = material.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
+    (leaf, material.key.secret_der().to_vec())
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_net::SendReport;
-use postern_telemetry::labels::{self, CloseReason, SocketRole, BufferSide};
+use postern_telemetry::labels::{self, BufferSide, CloseReason, QuotaSubject, SocketRole, Tier};
 use postern_telemetry::{EdgeCells, Heartbeat, RepeatLimit};
 use postern_turn::counters::{Counters, DROP_REASONS};
-use postern_turn::io::{DropReason, Transport};
+use postern_turn::io::{DropReason, QuotaKey, Transport};
 use postern_turn::record::{EndReason, EndRecord, StartRecord};
 
 use crate::counters::{self, DROPS};
@@ -47,6 +47,18 @@ impl Meters {
             socket_errors: RepeatLimit::default(),
             mono_millis: 0,
         }
+    }
+
+    pub(crate) fn forwarder(&self, tier: Tier) {
+        self.cells.forwarder.set(tier, 1);
+    }
+
+    pub(crate) fn quota_refused(&self, quota: &QuotaKey) {
+        let subject = match quota {
+            QuotaKey::Identity(_) => QuotaSubject::Identity,
+            QuotaKey::Address(_) => QuotaSubject::ClientAddress,
+        };
+        self.cells.quota_refusals.add(subject, 1);
     }
 
     /// Publishes everything, once per turn of the loop.

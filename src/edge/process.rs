@@ -13,7 +13,7 @@ use postern_config::{Config, Fingerprint};
 use postern_net::listener::{HalfOpen, ListenerLimits};
 use postern_net::system::{self, Clock};
 use postern_net::Reactor;
-use postern_telemetry::labels::{CertificateRole, ReloadResult, State, Tier};
+use postern_telemetry::labels::{CertificateRole, ReloadResult, State};
 use postern_telemetry::{EdgeCells, Health, Metrics, Readiness};
 use postern_turn::Server;
 use postern_turn::broker::{Broker, PoolOptions};
@@ -178,7 +178,6 @@ impl Edge {
             let name = format!("shard-{}", birth.index);
             self.threads.push(std::thread::Builder::new().name(name).spawn(move || live(birth, core))?);
         }
-        self.control.forwarder.set(Tier::Portable, 1);
         Ok(())
     }
 
@@ -285,6 +284,7 @@ impl Edge {
                 let _ = shard.send(ToShard::CloseListener(index));
             }
         }
+        self.control.streams_half_open.set((), self.service.half_open.count() as u64);
         crate::ports::publish(&self.shared.broker(), &self.control);
     }
 

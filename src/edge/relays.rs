@@ -67,7 +67,12 @@ impl Shard {
         });
         match opened {
             Ok(opened) => self.server.handle_relay_opened(turn.now, wish.allocation, opened),
-            Err(failure) => self.server.handle_relay_failed(turn.now, wish.allocation, failure),
+            Err(failure) => {
+                if failure == RelayFailure::Quota {
+                    self.meters.quota_refused(&wish.quota);
+                }
+                self.server.handle_relay_failed(turn.now, wish.allocation, failure);
+            }
         }
         self.meters.allocate_took(began.elapsed());
     }

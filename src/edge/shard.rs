@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use postern_config::CertifiedKeyMaterial;
 use postern_net::system::{Clock, Reading};
 use postern_net::{Event, Events, Interest, Reactor, RecvBatch};
 use postern_turn::Server;
@@ -119,13 +120,15 @@ pub(crate) struct Birth {
 impl Shard {
     pub(crate) fn new(birth: Birth) -> Self {
         let Birth { index, server, reactor, shared, meters, media, relay_buffer_bytes, inbox, streams_gauge, clock } = birth;
+        let forwarder = Box::new(Portable);
+        meters.forwarder(forwarder.tier());
         Self {
             index,
             server,
             reactor,
             shared,
             meters,
-            forwarder: Box::new(Portable),
+            forwarder,
             media,
             relay_buffer_bytes,
             listeners: Vec::new(),
@@ -235,6 +238,9 @@ impl Shard {
     fn take_generation(&mut self, generation: ShardGeneration, turn: Turn) {
         self.server.handle_options(turn.now, generation.options);
         self.media = generation.media;
+        if let Some(material) = &generation.certificate {
+            self.take_certificate(material);
+        }
         for (index, socket) in generation.added {
             self.add_listener(index, socket);
         }
@@ -248,6 +254,15 @@ impl Shard {
         self.carry_out(turn);
         // The control plane may have stopped waiting.
         let _ = generation.taken.send(());
+    }
+
+    /// For handshakes from here on; sessions go on with the certificate that they saw.
+    fn take_certificate(&mut self, material: &CertifiedKeyMaterial) {
+        for listener in self.listeners.iter_mut().flatten() {
+            if let Err(error) = listener.set_certificate(material) {
+                tracing::error!(shard = self.index, %error, "DTLS keeps the old certificate; use an ECDSA one");
+            }
+        }
     }
 
     fn add_listener(&mut self, index: u16, socket: crate::shared::ListenerSocket) {

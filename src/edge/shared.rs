@@ -158,10 +158,6 @@ impl DescriptorBudget {
         Self { used: AtomicU64::new(0), max }
     }
 
-    pub(crate) fn max(&self) -> u64 {
-        self.max
-    }
-
     /// One more descriptor, unless the reserve would be touched.
     pub(crate) fn take(&self) -> bool {
         let before = self.used.fetch_add(1, Ordering::Relaxed);

@@ -68,13 +68,23 @@ impl TokenRequest {
     pub(crate) fn decode(body: &[u8]) -> Result<Self, Refusal> {
         // serde would also take the values by position, in an array.
         if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Refusal::invalid(None, "the body is no JSON object", REMEDY_OBJECT));
+            return Err(Refusal::invalid(
+                None,
+                "the body is no JSON object",
+                REMEDY_OBJECT,
+            ));
         }
         let mut json = serde_json::Deserializer::from_slice(body);
-        let request: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| Refusal::not_decoded(&error))?;
-        json.end().map_err(|_| Refusal::invalid(None, "something follows the JSON object", REMEDY_OBJECT))?;
+        let request: Self = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| Refusal::not_decoded(&error))?;
+        json.end().map_err(|_| {
+            Refusal::invalid(None, "something follows the JSON object", REMEDY_OBJECT)
+        })?;
         if request.duration_secs == 0 {
-            return Err(Refusal::field("duration_secs", "0 would be no token at all"));
+            return Err(Refusal::field(
+                "duration_secs",
+                "0 would be no token at all",
+            ));
         }
         Ok(request)
     }
@@ -126,12 +136,36 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, error: &'static str, reason: Option<TokenRefusal>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { status, error, field: None, detail: detail.into(), remedy: remedy.into(), retry_after_secs: None, reason }
+    fn new(
+        status: StatusCode,
+        error: &'static str,
+        reason: Option<TokenRefusal>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            error,
+            field: None,
+            detail: detail.into(),
+            remedy: remedy.into(),
+            retry_after_secs: None,
+            reason,
+        }
     }
 
-    fn invalid(field: Option<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let refusal = Self::new(StatusCode::BAD_REQUEST, "invalid_request", Some(TokenRefusal::InvalidRequest), detail, remedy);
+    fn invalid(
+        field: Option<String>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let refusal = Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            Some(TokenRefusal::InvalidRequest),
+            detail,
+            remedy,
+        );
         Self { field, ..refusal }
     }
 
@@ -142,7 +176,11 @@ impl Refusal {
     fn not_decoded(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let detail = error.inner().to_string();
         if !error.inner().is_data() {
-            return Self::invalid(None, format!("the body is no JSON: {detail}"), REMEDY_OBJECT);
+            return Self::invalid(
+                None,
+                format!("the body is no JSON: {detail}"),
+                REMEDY_OBJECT,
+            );
         }
         // Of a field that is unknown, missing or there twice only the text knows the name, between backticks.
         let quoted = || detail.split('`').nth(1).map(str::to_owned);
@@ -151,7 +189,9 @@ impl Refusal {
             path => Some(path),
         };
         let remedy = match &field {
-            Some(field) if detail.starts_with("missing field") => format!("add it: {}", remedy(field)),
+            Some(field) if detail.starts_with("missing field") => {
+                format!("add it: {}", remedy(field))
+            }
             Some(field) if detail.starts_with("duplicate field") => format!("give {field} once"),
             Some(field) => remedy(field),
             None => REMEDY_OBJECT.to_owned(),
@@ -168,22 +208,38 @@ impl Refusal {
             IssueError::Claims(ClaimsError::Bitrate) => "bitrate_bps",
             IssueError::Claims(ClaimsError::Allocations) => "allocations",
             IssueError::TooLong { .. } => {
-                return Self::invalid(None, error.to_string(), "shorten identity or call_id, or name fewer peers");
+                return Self::invalid(
+                    None,
+                    error.to_string(),
+                    "shorten identity or call_id, or name fewer peers",
+                );
             }
-            IssueError::Claims(ClaimsError::NotBase64 | ClaimsError::NotJson(_)) => return Self::internal(&error.to_string()),
+            IssueError::Claims(ClaimsError::NotBase64 | ClaimsError::NotJson(_)) => {
+                return Self::internal(&error.to_string());
+            }
         };
         Self::field(field, error.to_string())
     }
 
     pub(crate) fn too_many_allocations(max: u32) -> Self {
         let detail = format!("this edge lets no token hold more than {max} allocations");
-        Self::invalid(Some("allocations".to_owned()), detail, format!("ask for at most {max}, or raise edge.auth.allocations_max"))
+        Self::invalid(
+            Some("allocations".to_owned()),
+            detail,
+            format!("ask for at most {max}, or raise edge.auth.allocations_max"),
+        )
     }
 
     pub(crate) fn name_not_allowed() -> Self {
         let remedy = "add one of its DNS names (subjectAltName; the common name does not count) to edge.tokens.allowed_names";
         let detail = "no name of your certificate is on the allow-list";
-        Self::new(StatusCode::FORBIDDEN, "name_not_allowed", Some(TokenRefusal::NameNotAllowed), detail, remedy)
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "name_not_allowed",
+            Some(TokenRefusal::NameNotAllowed),
+            detail,
+            remedy,
+        )
     }
 
     pub(crate) fn rate_limited(wait: Duration) -> Self {
@@ -196,43 +252,91 @@ impl Refusal {
             "more requests than edge.tokens.requests_per_caller_per_sec allows",
             remedy,
         );
-        Self { retry_after_secs: Some(secs.max(1)), ..refusal }
+        Self {
+            retry_after_secs: Some(secs.max(1)),
+            ..refusal
+        }
     }
 
     pub(crate) fn draining() -> Self {
         let detail = "this edge drains, and edge.drain.alternate names no other";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", Some(TokenRefusal::Draining), detail, "ask another edge")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            Some(TokenRefusal::Draining),
+            detail,
+            "ask another edge",
+        )
     }
 
     pub(crate) fn internal(detail: &str) -> Self {
         let remedy = "tell the operator of this edge";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(TokenRefusal::Internal), detail, remedy)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            Some(TokenRefusal::Internal),
+            detail,
+            remedy,
+        )
     }
 
     pub(crate) fn unsupported_media_type() -> Self {
-        let (detail, remedy) = ("the body is not application/json", "send it with the header Content-Type: application/json");
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", Some(TokenRefusal::InvalidRequest), detail, remedy)
+        let (detail, remedy) = (
+            "the body is not application/json",
+            "send it with the header Content-Type: application/json",
+        );
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not_json",
+            Some(TokenRefusal::InvalidRequest),
+            detail,
+            remedy,
+        )
     }
 
     pub(crate) fn too_long(bytes_max: usize) -> Self {
         let detail = format!("the body is longer than {bytes_max} bytes, or ended early");
         let remedy = "name networks in peers instead of single addresses";
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", Some(TokenRefusal::InvalidRequest), detail, remedy)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_long",
+            Some(TokenRefusal::InvalidRequest),
+            detail,
+            remedy,
+        )
     }
 
     pub(crate) fn too_slow() -> Self {
         let detail = "the body did not arrive in time";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", Some(TokenRefusal::InvalidRequest), detail, "send the body with its header")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            Some(TokenRefusal::InvalidRequest),
+            detail,
+            "send the body with its header",
+        )
     }
 
     pub(crate) fn not_found() -> Self {
         let remedy = "POST /v1/tokens makes a token, GET /openapi.json describes it";
-        Self::new(StatusCode::NOT_FOUND, "not_found", None, "there is nothing under this path", remedy)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            None,
+            "there is nothing under this path",
+            remedy,
+        )
     }
 
     pub(crate) fn method_not_allowed() -> Self {
         let remedy = "POST /v1/tokens makes a token, GET /openapi.json describes it";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None, "this path has no such method", remedy)
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            None,
+            "this path has no such method",
+            remedy,
+        )
     }
 }
 
@@ -247,10 +351,17 @@ impl fmt::Display for Refusal {
 
 impl IntoResponse for &Refusal {
     fn into_response(self) -> Response {
-        let body = RefusalBody { error: self.error, field: self.field.clone(), detail: self.detail.clone(), remedy: self.remedy.clone() };
+        let body = RefusalBody {
+            error: self.error,
+            field: self.field.clone(),
+            detail: self.detail.clone(),
+            remedy: self.remedy.clone(),
+        };
         let mut response = (self.status, Json(body)).into_response();
         if let Some(secs) = self.retry_after_secs {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
         response
     }

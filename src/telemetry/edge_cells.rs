@@ -91,7 +91,7 @@ cells! {
             "postern_edge_relay_ports_free", "Relay ports that no allocation holds, over all relay addresses of a family.";
         ports: OptionalGauge<Family> =
             "postern_edge_relay_ports", "Relay ports in the configured range, over all relay addresses of a family.";
-        streams_half_open: Gauge<Transport> =
+        streams_half_open: Gauge<()> =
             "postern_edge_streams_half_open", "Client connections that have not sent a whole STUN message yet.";
         streams_open: Gauge<Transport> =
             "postern_edge_streams_open", "Client connections that a shard serves, RFC 6062 data connections included.";
