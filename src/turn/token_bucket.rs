@@ -76,7 +76,7 @@ mod tests {
         assert!(!bucket.take(start + SECOND / 100 - 1, 100));
         assert!(bucket.take(start + SECOND / 100, 100));
         let passed: usize = (0..10_000).filter(|tick| bucket.take(start + SECOND + tick * SECOND / 1_000, 100)).count();
-        assert_eq!(passed, 99 + 1_000, "the second since, but the packet already sent, and ten more");
+        assert_eq!(passed, 100 + 1_099 - 101, "the burst, and what 10.999 s bring, less what had passed");
     }
 
     #[test]

@@ -111,7 +111,7 @@ mod tests {
         let now = 5_000 * SECOND + 1;
         wheel.file(now, now + 300 * SECOND, entry(1));
         assert_eq!(wheel.next_deadline(), Some(5_301 * SECOND));
-        assert_eq!(due(&mut wheel, 5_301 * SECOND - 1), []);
+        assert!(due(&mut wheel, 5_301 * SECOND - 1).is_empty());
         assert_eq!(due(&mut wheel, 5_301 * SECOND), [1]);
         assert_eq!(wheel.next_deadline(), None);
     }

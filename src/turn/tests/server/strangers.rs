@@ -1,0 +1,87 @@
+//! What strangers get: little, seldom, and nothing of theirs is kept.
+
+use crate::harness::channel_data;
+use crate::prelude::*;
+
+/// Answers that one source gets to `count` requests at one moment.
+fn answers(world: &mut World, remote: &str, count: usize, method: Method) -> usize {
+    let mut endpoint = Endpoint::new(world, remote);
+    let asked = (0..count).filter(|_| {
+        let request = endpoint.bare(method, &[UDP]);
+        world.ask_raw(endpoint.client, &request).is_some()
+    });
+    asked.count()
+}
+
+#[test]
+fn beyond_twenty_answers_per_second_and_source_there_is_silence_and_a_counter() {
+    let mut world = World::new();
+    assert_eq!(answers(&mut world, "198.51.100.1:4000", 30, Method::Allocate), 20);
+    assert_eq!(answers(&mut world, "198.51.100.1:5000", 10, Method::Binding), 0, "another port is the same source");
+    assert_eq!(world.server.counters.strangers_limited, 20);
+    assert_eq!(world.server.counters.dropped(DropReason::RateLimited), 20);
+    assert_eq!(answers(&mut world, "198.51.100.2:4000", 10, Method::Binding), 10, "another source is not disturbed");
+    world.pass_secs(1);
+    assert_eq!(answers(&mut world, "198.51.100.1:4000", 30, Method::Allocate), 20);
+}
+
+#[test]
+fn ipv6_sources_are_counted_by_64_bit_prefix() {
+    let mut world = World::new();
+    assert_eq!(answers(&mut world, "[2001:db8:1::1]:4000", 30, Method::Binding), 20);
+    assert_eq!(answers(&mut world, "[2001:db8:1::2]:4000", 30, Method::Binding), 0);
+    assert_eq!(answers(&mut world, "[2001:db8:1:1::1]:4000", 30, Method::Binding), 20);
+}
+
+#[test]
+fn wrong_passwords_count_as_strangers() {
+    let mut world = World::new();
+    let mut alice = Endpoint::new(&world, "198.51.100.1:4000");
+    world.greet(&mut alice);
+    alice.password = b"wrong".to_vec();
+    let answered = (0..30).filter(|_| world.try_ask(&mut alice, Method::Allocate, &[UDP]).is_some()).count();
+    assert_eq!(answered, 19, "the challenge was the first");
+}
+
+#[test]
+fn a_client_that_authenticates_is_served_while_its_source_is_limited() {
+    let mut world = World::new();
+    let (mut alice, _) = allocated(&mut world);
+    answers(&mut world, "198.51.100.1:5000", 100, Method::Allocate);
+    permit(&mut world, &mut alice, peer());
+    let request = alice.bare(Method::Binding, &[]);
+    assert!(world.ask_raw(alice.client, &request).is_some(), "its keep-alive too");
+}
+
+#[test]
+fn an_old_nonce_of_a_known_client_is_renewed_while_its_source_is_limited() {
+    let mut world = World::new();
+    let mut alice = Endpoint::new(&world, "198.51.100.1:4000");
+    world.allocate_with(&mut alice, &[Attribute::Lifetime(3_600)]);
+    world.pass_secs(600);
+    answers(&mut world, "198.51.100.1:5000", 100, Method::Allocate);
+    assert_eq!(world.ask(&mut alice, Method::Refresh, &[]).code(), Some(438));
+}
+
+#[test]
+fn thirty_thousand_strangers_leave_nothing_behind() {
+    let mut world = World::new();
+    for index in 0..30_000_u32 {
+        let [_, a, b, c] = index.to_be_bytes();
+        let mut endpoint = Endpoint::new(&world, &format!("100.{a}.{b}.{c}:4000"));
+        let bytes = match index % 4 {
+            0 => endpoint.bare(Method::Allocate, &[UDP]),
+            1 => endpoint.bare(Method::Binding, &[]),
+            2 => {
+                (endpoint.nonce, endpoint.password) = (b"garbage".to_vec(), b"garbage".to_vec());
+                endpoint.signed(Method::Allocate, &[UDP])
+            }
+            _ => channel_data(0x4000, b"stray"),
+        };
+        world.send(endpoint.client, &bytes);
+        world.told.clear();
+    }
+    assert_eq!(world.server.allocations(), 0);
+    assert_eq!(world.server.next_timeout(), None, "no timer waits");
+    assert!(world.open_relays().is_empty() && world.actions.is_empty());
+}
