@@ -1,9 +1,11 @@
-//! Attributes: their numbers, and their values in typed form (RFC 8489 section 14, RFC 8656 section 18, RFC 6062, 5780,
+//! Attributes: their values in typed form (RFC 8489 section 14, RFC 8656 section 18, RFC 6062, 5780,
 //! 8016, 8445).
 //!
 //! A typed value says what is meant, not how it is XOR-ed, padded or numbered: another wire form can carry the same.
 
 use std::net::SocketAddr;
+
+pub use crate::attribute_type::AttributeType;
 
 use crate::address;
 use crate::error_code::ErrorCode;
@@ -12,63 +14,13 @@ use crate::io::{ConnectionId, Family};
 use crate::limits::{DOMAIN_BYTES_MAX, TEXT_BYTES_MAX, USERNAME_BYTES_MAX};
 use crate::message::TransactionId;
 
-/// Number of an attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AttributeType(pub u16);
-
-impl AttributeType {
-    pub const MAPPED_ADDRESS: Self = Self(0x0001);
-    pub const CHANGE_REQUEST: Self = Self(0x0003);
-    pub const USERNAME: Self = Self(0x0006);
-    pub const MESSAGE_INTEGRITY: Self = Self(0x0008);
-    pub const ERROR_CODE: Self = Self(0x0009);
-    pub const UNKNOWN_ATTRIBUTES: Self = Self(0x000A);
-    pub const CHANNEL_NUMBER: Self = Self(0x000C);
-    pub const LIFETIME: Self = Self(0x000D);
-    pub const XOR_PEER_ADDRESS: Self = Self(0x0012);
-    pub const DATA: Self = Self(0x0013);
-    pub const REALM: Self = Self(0x0014);
-    pub const NONCE: Self = Self(0x0015);
-    pub const XOR_RELAYED_ADDRESS: Self = Self(0x0016);
-    pub const REQUESTED_ADDRESS_FAMILY: Self = Self(0x0017);
-    pub const EVEN_PORT: Self = Self(0x0018);
-    pub const REQUESTED_TRANSPORT: Self = Self(0x0019);
-    pub const DONT_FRAGMENT: Self = Self(0x001A);
-    pub const MESSAGE_INTEGRITY_SHA256: Self = Self(0x001C);
-    pub const PASSWORD_ALGORITHM: Self = Self(0x001D);
-    pub const USERHASH: Self = Self(0x001E);
-    pub const XOR_MAPPED_ADDRESS: Self = Self(0x0020);
-    pub const RESERVATION_TOKEN: Self = Self(0x0022);
-    pub const PRIORITY: Self = Self(0x0024);
-    pub const USE_CANDIDATE: Self = Self(0x0025);
-    pub const PADDING: Self = Self(0x0026);
-    pub const RESPONSE_PORT: Self = Self(0x0027);
-    pub const CONNECTION_ID: Self = Self(0x002A);
-    pub const ADDITIONAL_ADDRESS_FAMILY: Self = Self(0x8000);
-    pub const ADDRESS_ERROR_CODE: Self = Self(0x8001);
-    pub const PASSWORD_ALGORITHMS: Self = Self(0x8002);
-    pub const ALTERNATE_DOMAIN: Self = Self(0x8003);
-    pub const ICMP: Self = Self(0x8004);
-    pub const SOFTWARE: Self = Self(0x8022);
-    pub const ALTERNATE_SERVER: Self = Self(0x8023);
-    pub const FINGERPRINT: Self = Self(0x8028);
-    pub const ICE_CONTROLLED: Self = Self(0x8029);
-    pub const ICE_CONTROLLING: Self = Self(0x802A);
-    pub const RESPONSE_ORIGIN: Self = Self(0x802B);
-    pub const OTHER_ADDRESS: Self = Self(0x802C);
-    pub const MOBILITY_TICKET: Self = Self(0x8030);
-
-    /// Whether a receiver that does not know it must refuse the message (RFC 8489 section 14).
-    pub fn is_comprehension_required(self) -> bool {
-        self.0 < 0x8000
-    }
-}
-
 /// Family in REQUESTED-ADDRESS-FAMILY, ADDITIONAL-ADDRESS-FAMILY and ADDRESS-ERROR-CODE. A number that nobody
 /// registered is a wish that cannot be met (440), not a malformed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FamilyWish {
+    /// One of the two that exist.
     Known(Family),
+    /// Any other number.
     Unknown(u8),
 }
 
@@ -99,7 +51,9 @@ pub struct EvenPort {
 /// CHANGE-REQUEST (RFC 5780 section 7.2): from where the answer shall come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeRequest {
+    /// From the other address.
     pub address: bool,
+    /// From the other port.
     pub port: bool,
 }
 
@@ -157,6 +111,7 @@ fn split_algorithm(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 pub struct UnknownList<'a>(pub &'a [u8]);
 
 impl<'a> UnknownList<'a> {
+    /// The listed types in order; an odd byte at the end does not count.
     pub fn iter(self) -> impl Iterator<Item = AttributeType> + 'a {
         self.0
             .as_chunks::<2>()
@@ -320,6 +275,7 @@ impl<'a> Attribute<'a> {
         attribute.ok_or(AttributeError::Malformed)
     }
 
+    /// The type that this value belongs to.
     pub fn attribute_type(&self) -> AttributeType {
         match self {
             Self::MappedAddress(_) => AttributeType::MAPPED_ADDRESS,

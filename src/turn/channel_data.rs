@@ -28,7 +28,9 @@ pub struct ChannelData {
 /// Whether the padding to four bytes is written: on streams it must be, in datagrams it need not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
+    /// The message ends with its payload.
     None,
+    /// Zeros up to a multiple of four.
     ToFour,
 }
 

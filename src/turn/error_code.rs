@@ -13,14 +13,18 @@
 pub struct ErrorCode(u16);
 
 impl ErrorCode {
+    /// With ALTERNATE-SERVER: ask there.
     pub const TRY_ALTERNATE: Self = Self(300);
     pub const BAD_REQUEST: Self = Self(400);
+    /// With REALM and NONCE.
     pub const UNAUTHENTICATED: Self = Self(401);
     pub const FORBIDDEN: Self = Self(403);
     /// RFC 8016 section 3.4.
     pub const MOBILITY_FORBIDDEN: Self = Self(405);
+    /// With UNKNOWN-ATTRIBUTES: what was not understood.
     pub const UNKNOWN_ATTRIBUTE: Self = Self(420);
     pub const ALLOCATION_MISMATCH: Self = Self(437);
+    /// With REALM and a fresh NONCE.
     pub const STALE_NONCE: Self = Self(438);
     pub const ADDRESS_FAMILY_NOT_SUPPORTED: Self = Self(440);
     pub const WRONG_CREDENTIALS: Self = Self(441);
@@ -41,6 +45,7 @@ impl ErrorCode {
         (300..700).contains(&code).then_some(Self(code))
     }
 
+    /// The code itself, 300 to 699.
     pub fn number(self) -> u16 {
         self.0
     }

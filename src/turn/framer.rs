@@ -76,6 +76,7 @@ pub enum Datagram {
     Stun,
     /// First byte 0x40 to 0x4F: hand it to [`channel_data::decode`](crate::channel_data::decode).
     ChannelData,
+    /// Neither: dropped.
     Other,
 }
 

@@ -16,8 +16,9 @@ pub const SHA256_MAC_BYTES_MIN: usize = 16;
 /// How the key is made from username, realm and password (RFC 8489 section 18.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PasswordAlgorithm {
-    /// What is meant when no algorithm is named.
+    /// What is meant when no algorithm is named; 16 bytes.
     Md5,
+    /// 32 bytes.
     Sha256,
 }
 
@@ -58,6 +59,7 @@ impl IntegrityAlgorithm {
         }
     }
 
+    /// The type of the attribute that carries it.
     pub fn attribute_type(self) -> AttributeType {
         match self {
             Self::Sha1 => AttributeType::MESSAGE_INTEGRITY,

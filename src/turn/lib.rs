@@ -6,6 +6,7 @@ mod allocate;
 mod allocation;
 mod answer_cache;
 pub mod attribute;
+mod attribute_type;
 mod authenticate;
 mod binding;
 pub mod broker;

@@ -221,14 +221,17 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
+    /// Request, indication, success or error.
     pub fn class(&self) -> Class {
         self.class
     }
 
+    /// What it is about.
     pub fn method(&self) -> Method {
         self.method
     }
 
+    /// Cookie and transaction id: the mask of XOR-ed addresses.
     pub fn transaction_id(&self) -> TransactionId {
         let mut id = [0; 16];
         id.copy_from_slice(&self.bytes[4..HEADER_BYTES]);
@@ -287,6 +290,7 @@ impl<'a> Message<'a> {
 /// An attribute before its value is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawAttribute<'a> {
+    /// Known to us or not.
     pub attribute_type: AttributeType,
     /// Without padding.
     pub value: &'a [u8],

@@ -44,6 +44,7 @@ impl Features {
         Self(self.0 | other.0)
     }
 
+    /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

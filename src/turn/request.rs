@@ -19,41 +19,59 @@ use crate::message::{Class, Message, Method, TransactionId};
 /// what an integrity attribute does not protect is not here.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
+    /// A request or an indication; the reader takes answers too, the server drops them.
     pub class: Class,
+    /// What is asked for.
     pub method: Method,
+    /// Repeated in the answer.
     pub transaction_id: TransactionId,
 
     /// As received, not prepared.
     pub username: Option<&'a [u8]>,
+    /// In place of a username, SHA-256 of it and the realm.
     pub userhash: Option<&'a [u8; 32]>,
     /// As received, not prepared.
     pub realm: Option<&'a [u8]>,
+    /// As received; may be empty.
     pub nonce: Option<&'a [u8]>,
     /// Registered number and parameters of PASSWORD-ALGORITHM.
     pub password_algorithm: Option<(u16, &'a [u8])>,
+    /// The list that the client says it was offered.
     pub password_algorithms: Option<PasswordAlgorithms<'a>>,
     /// The integrity attribute to judge; `None` when there is none.
     pub integrity: Option<Integrity<'a>>,
 
     /// IP protocol number.
     pub requested_transport: Option<u8>,
+    /// REQUESTED-ADDRESS-FAMILY.
     pub requested_family: Option<FamilyWish>,
+    /// ADDITIONAL-ADDRESS-FAMILY.
     pub additional_family: Option<FamilyWish>,
+    /// EVEN-PORT.
     pub even_port: Option<EvenPort>,
+    /// RESERVATION-TOKEN.
     pub reservation_token: Option<[u8; 8]>,
+    /// DONT-FRAGMENT is there.
     pub dont_fragment: bool,
+    /// LIFETIME.
     pub lifetime_secs: Option<u32>,
+    /// MOBILITY-TICKET; empty asks for one.
     pub mobility_ticket: Option<&'a [u8]>,
 
+    /// XOR-PEER-ADDRESS, all of them.
     pub peers: Peers,
     /// Any 16-bit number: whether it is a channel is judged by the server (400).
     pub channel: Option<u16>,
     /// Where DATA's value lies in the bytes that were decoded.
     pub data: Option<Range<usize>>,
+    /// ICMP; only servers send it.
     pub icmp: Option<Icmp>,
+    /// CONNECTION-ID.
     pub connection_id: Option<ConnectionId>,
 
+    /// CHANGE-REQUEST.
     pub change_request: Option<ChangeRequest>,
+    /// RESPONSE-PORT.
     pub response_port: Option<u16>,
     /// Length of PADDING's value.
     pub padding_bytes: Option<usize>,
@@ -188,14 +206,17 @@ pub struct Peers {
 }
 
 impl Peers {
+    /// The first one: the only one that counts but in CreatePermission.
     pub fn first(&self) -> Option<SocketAddr> {
         self.addresses[0]
     }
 
+    /// All that are kept.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.addresses.iter().map_while(|address| *address)
     }
 
+    /// Whether the request names no peer.
     pub fn is_empty(&self) -> bool {
         self.addresses[0].is_none()
     }
@@ -223,6 +244,7 @@ pub struct UnknownAttributes {
 }
 
 impl UnknownAttributes {
+    /// Whether all is known.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
