@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_series_of_two_labels_runs_over_every_cell_once() {
-        let mut seen = vec![0; <(Transport, Family)>::SERIES];
+        let mut seen = [0; <(Transport, Family)>::SERIES];
         for &transport in Transport::ALL {
             for &family in Family::ALL {
                 seen[(transport, family).series()] += 1;
