@@ -135,7 +135,7 @@ pub const END_REASONS: usize = EndReason::RelayLost as usize + 1;
 /// Everything a server counts since its birth; but `allocations_live`, nothing ever falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// By [`CountedMethod`], then by result: success, then [`COUNTED_ERRORS`]. Repeats of a request count again.
+    /// By [`CountedMethod`], then by result: success, then [`COUNTED_ERRORS`]. Repeats of a request do not count.
     pub requests: [[u64; RESULTS]; CountedMethod::ALL.len()],
     /// By [`DropReason`].
     pub drops: [u64; DROP_REASONS],

@@ -5,7 +5,7 @@ use crate::authenticate;
 use crate::channel::Channel;
 use crate::counters::RelayFamilies;
 use crate::five_tuple::FiveTuple;
-use crate::io::{Action, Client, Now, RelayId, Warning};
+use crate::io::{Action, AllocationId, Client, Now, RelayId, Warning};
 use crate::record::{EndReason, EndRecord};
 use crate::server::Server;
 use crate::wheel::{Entry, SECOND};
@@ -15,9 +15,10 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Now) {
         let mut due = Vec::new();
         self.wheel.take_due(now.mono_nanos, &mut due);
-        for Entry { allocation, serial } in due {
+        for Entry { allocation, serial, second } in due {
             let at = allocation.0;
-            let Some(allocation) = self.allocations.live(at).filter(|allocation| allocation.serial == serial) else { continue };
+            let counts = |allocation: &&Allocation| allocation.serial == serial && allocation.wheel_sec == second;
+            let Some(allocation) = self.allocations.live(at).filter(counts) else { continue };
             if now.mono_nanos >= allocation.expires_nanos {
                 self.end_expired(now, at);
                 continue;
@@ -90,8 +91,8 @@ impl Server {
         if deadline.div_ceil(SECOND) >= allocation.wheel_sec {
             return;
         }
-        let entry = Entry { allocation: crate::io::AllocationId(at), serial: allocation.serial };
-        let wheel_sec = self.wheel.file(now.mono_nanos, deadline, entry);
+        let serial = allocation.serial;
+        let wheel_sec = self.wheel.file(now.mono_nanos, deadline, AllocationId(at), serial);
         if let Some(allocation) = self.allocations.live_mut(at) {
             allocation.wheel_sec = wheel_sec;
         }

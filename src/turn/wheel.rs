@@ -11,11 +11,13 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 /// Slots of the wheel, and so the seconds that it sees ahead. A power of two.
 const SLOTS: usize = 1024;
 
-/// Which allocation to look at; the serial tells an old tenant of the slot from the present one.
+/// Which allocation to look at; the serial tells an old tenant of the slot from the present one, and the second an entry
+/// that still counts from one that an earlier entry has replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) allocation: AllocationId,
     pub(crate) serial: u64,
+    pub(crate) second: u64,
 }
 
 #[derive(Debug)]
@@ -32,9 +34,9 @@ impl Wheel {
         Self { slots: vec![Vec::new(); SLOTS], occupied: [0; SLOTS / 64], emptied_to_sec: 0 }
     }
 
-    /// Files `entry` to come out at the first full second at or after `deadline_nanos`, or earlier where that lies beyond
+    /// Files an entry to come out at the first full second at or after `deadline_nanos`, or earlier where that lies beyond
     /// the wheel. Returns the second.
-    pub(crate) fn file(&mut self, now_nanos: u64, deadline_nanos: u64, entry: Entry) -> u64 {
+    pub(crate) fn file(&mut self, now_nanos: u64, deadline_nanos: u64, allocation: AllocationId, serial: u64) -> u64 {
         if self.next_sec().is_none() {
             self.emptied_to_sec = now_nanos / SECOND;
         }
@@ -42,7 +44,7 @@ impl Wheel {
         let last = self.emptied_to_sec + SLOTS as u64;
         let second = deadline_nanos.div_ceil(SECOND).clamp(first, last);
         let slot = slot_of(second);
-        self.slots[slot].push(entry);
+        self.slots[slot].push(Entry { allocation, serial, second });
         self.occupied[slot / 64] |= 1 << (slot % 64);
         second
     }
@@ -95,8 +97,8 @@ fn slot_of(second: u64) -> usize {
 mod tests {
     use super::*;
 
-    fn entry(serial: u64) -> Entry {
-        Entry { allocation: AllocationId(0), serial }
+    fn file(wheel: &mut Wheel, now_nanos: u64, deadline_nanos: u64, serial: u64) -> u64 {
+        wheel.file(now_nanos, deadline_nanos, AllocationId(0), serial)
     }
 
     fn due(wheel: &mut Wheel, now_nanos: u64) -> Vec<u64> {
@@ -109,7 +111,7 @@ mod tests {
     fn an_entry_comes_out_at_the_second_after_its_deadline_and_not_before() {
         let mut wheel = Wheel::new();
         let now = 5_000 * SECOND + 1;
-        wheel.file(now, now + 300 * SECOND, entry(1));
+        file(&mut wheel, now, now + 300 * SECOND, 1);
         assert_eq!(wheel.next_deadline(), Some(5_301 * SECOND));
         assert!(due(&mut wheel, 5_301 * SECOND - 1).is_empty());
         assert_eq!(due(&mut wheel, 5_301 * SECOND), [1]);
@@ -119,7 +121,7 @@ mod tests {
     #[test]
     fn a_deadline_beyond_the_wheel_comes_out_early() {
         let mut wheel = Wheel::new();
-        wheel.file(0, 3_600 * SECOND, entry(1));
+        file(&mut wheel, 0, 3_600 * SECOND, 1);
         assert_eq!(wheel.next_deadline(), Some(1_024 * SECOND));
         assert_eq!(due(&mut wheel, 1_024 * SECOND), [1]);
     }
@@ -128,7 +130,7 @@ mod tests {
     fn entries_of_every_second_come_out_in_order() {
         let mut wheel = Wheel::new();
         for second in (1..=SLOTS as u64).rev() {
-            wheel.file(0, second * SECOND, entry(second));
+            file(&mut wheel, 0, second * SECOND, second);
         }
         for second in 1..=SLOTS as u64 {
             assert_eq!(wheel.next_deadline(), Some(second * SECOND));
@@ -139,10 +141,10 @@ mod tests {
     #[test]
     fn a_wheel_that_stood_still_catches_up_at_once() {
         let mut wheel = Wheel::new();
-        wheel.file(0, 10 * SECOND, entry(1));
-        wheel.file(0, 900 * SECOND, entry(2));
+        file(&mut wheel, 0, 10 * SECOND, 1);
+        file(&mut wheel, 0, 900 * SECOND, 2);
         assert_eq!(due(&mut wheel, 1_000_000 * SECOND), [1, 2]);
-        wheel.file(1_000_000 * SECOND, 1_000_005 * SECOND, entry(3));
+        file(&mut wheel, 1_000_000 * SECOND, 1_000_005 * SECOND, 3);
         assert_eq!(wheel.next_deadline(), Some(1_000_005 * SECOND));
     }
 }

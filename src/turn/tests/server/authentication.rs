@@ -65,6 +65,23 @@ fn integrity_without_username_realm_or_nonce_gets_400_without_either() {
 }
 
 #[test]
+fn a_username_realm_or_nonce_beyond_its_limit_gets_400() {
+    let mut world = World::new();
+    let mut alice = alice(&mut world);
+    let long = [b'a'; 764];
+    let oversize = [
+        Endpoint { username: long[..509].to_vec(), ..alice.clone() },
+        Endpoint { realm: long.to_vec(), ..alice.clone() },
+        Endpoint { nonce: long.to_vec(), ..alice.clone() },
+    ];
+    for mut endpoint in oversize {
+        assert_eq!(allocate_code(&mut world, &mut endpoint), Some(400));
+    }
+    alice.username = long[..508].to_vec();
+    assert_eq!(allocate_code(&mut world, &mut alice), Some(401), "long, but whole");
+}
+
+#[test]
 fn an_unknown_user_looks_exactly_like_a_wrong_password() {
     let mut world = World::new();
     let alice = alice(&mut world);

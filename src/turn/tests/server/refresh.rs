@@ -157,3 +157,19 @@ fn a_clock_step_ends_no_allocation() {
     world.pump();
     assert!(world.deliver(relayed, peer(), b"x").is_ok());
 }
+
+#[test]
+fn refreshed_permissions_leave_no_timers_behind() {
+    let mut world = World::new();
+    let mut alice = Endpoint::new(&world, "198.51.100.1:4000");
+    world.allocate_with(&mut alice, &[Attribute::Lifetime(3_600)]);
+    for _ in 0..5 {
+        permit(&mut world, &mut alice, peer());
+        world.pass_secs(301);
+        world.greet(&mut alice);
+        assert_eq!(world.ask(&mut alice, Method::Refresh, &[Attribute::Lifetime(3_600)]).code(), None);
+    }
+    world.ask(&mut alice, Method::Refresh, &[Attribute::Lifetime(0)]);
+    world.pass_secs(2_000);
+    assert_eq!(world.server.next_timeout(), None);
+}
