@@ -55,7 +55,9 @@ mod tests {
     use super::*;
 
     fn within(text: &str) -> Vec<String> {
-        embedded_ipv4(text.parse().unwrap()).map(|ip| ip.to_string()).collect()
+        embedded_ipv4(text.parse().unwrap())
+            .map(|ip| ip.to_string())
+            .collect()
     }
 
     #[test]
@@ -68,11 +70,17 @@ mod tests {
             ("64:ff9b::10.1.2.3", vec!["10.1.2.3"]),
             ("2002:a01:203::5", vec!["10.1.2.3"]),
             // RFC 4380 section 4: the client's address is inverted.
-            ("2001:0:4136:e378:8000:63bf:f5fe:fdfc", vec!["65.54.227.120", "10.1.2.3"]),
+            (
+                "2001:0:4136:e378:8000:63bf:f5fe:fdfc",
+                vec!["65.54.227.120", "10.1.2.3"],
+            ),
             ("fe80::5efe:10.1.2.3", vec!["10.1.2.3"]),
             ("2001:db8:1:2:200:5efe:10.1.2.3", vec!["10.1.2.3"]),
             ("2001:db8:1:2:300:5efe:10.1.2.3", vec!["10.1.2.3"]),
-            ("2002:808:808:0:0:5efe:10.1.2.3", vec!["8.8.8.8", "10.1.2.3"]),
+            (
+                "2002:808:808:0:0:5efe:10.1.2.3",
+                vec!["8.8.8.8", "10.1.2.3"],
+            ),
         ] {
             assert_eq!(within(text), want, "{text}");
         }
@@ -80,7 +88,17 @@ mod tests {
 
     #[test]
     fn other_addresses_hold_none() {
-        for text in ["::", "::1", "2001:db8::10.1.2.3", "64:ff9b:1::10.1.2.3", "64:ff9b::1:0:0", "2001:1::1", "fe80::1", "2003:a01:203::", "2001:db8:1:2:400:5efe:10.1.2.3"] {
+        for text in [
+            "::",
+            "::1",
+            "2001:db8::10.1.2.3",
+            "64:ff9b:1::10.1.2.3",
+            "64:ff9b::1:0:0",
+            "2001:1::1",
+            "fe80::1",
+            "2003:a01:203::",
+            "2001:db8:1:2:400:5efe:10.1.2.3",
+        ] {
             assert!(within(text).is_empty(), "{text}");
         }
     }

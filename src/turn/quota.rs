@@ -35,7 +35,11 @@ impl Quotas {
     /// Whether one more reservation fits: as many as allocations. Otherwise who reserves, releases and starts again would drain the
     /// pool in spite of the quota.
     pub(crate) fn may_reserve(&self, quota: &QuotaKey, max: u32) -> bool {
-        max == 0 || self.counts.get(quota).is_none_or(|count| count.reservations < max)
+        max == 0
+            || self
+                .counts
+                .get(quota)
+                .is_none_or(|count| count.reservations < max)
     }
 
     pub(crate) fn used(&self, quota: &QuotaKey) -> u32 {
@@ -47,13 +51,21 @@ impl Quotas {
         self.counts.entry_ref(quota).or_default().allocations += 1;
         let unit = self.next_unit;
         self.next_unit += 1;
-        self.units.insert(unit, Unit { quota: quota.clone(), leases });
+        self.units.insert(
+            unit,
+            Unit {
+                quota: quota.clone(),
+                leases,
+            },
+        );
         unit
     }
 
     /// One lease of the unit is over.
     pub(crate) fn release(&mut self, unit: u64) {
-        let Some(state) = self.units.get_mut(&unit) else { return };
+        let Some(state) = self.units.get_mut(&unit) else {
+            return;
+        };
         state.leases -= 1;
         if state.leases == 0 {
             if let Some(state) = self.units.remove(&unit) {
@@ -71,7 +83,9 @@ impl Quotas {
     }
 
     fn lower(&mut self, quota: &QuotaKey, lower: impl FnOnce(&mut Count)) {
-        let Some(count) = self.counts.get_mut(quota) else { return };
+        let Some(count) = self.counts.get_mut(quota) else {
+            return;
+        };
         lower(count);
         if count.allocations == 0 && count.reservations == 0 {
             self.counts.remove(quota);
