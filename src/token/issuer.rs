@@ -40,13 +40,24 @@ impl Issuer {
     /// # Errors
     /// The caller's fault: an identity that is empty, longer than [`IDENTITY_BYTES_MAX`] bytes, or holds control
     /// characters.
-    pub fn issue_classic(&self, identity: Option<&str>, expires_unix_secs: u64) -> Result<Token, IssueError> {
+    pub fn issue_classic(
+        &self,
+        identity: Option<&str>,
+        expires_unix_secs: u64,
+    ) -> Result<Token, IssueError> {
         let username = match identity {
-            Some(name) if !is_plain(name, IDENTITY_BYTES_MAX) => return Err(ClaimsError::Identity.into()),
+            Some(name) if !is_plain(name, IDENTITY_BYTES_MAX) => {
+                return Err(ClaimsError::Identity.into());
+            }
             Some(name) => format!("{expires_unix_secs}:{name}"),
             None => expires_unix_secs.to_string(),
         };
-        Ok(self.token(username, &self.classic, TokenForm::Classic, expires_unix_secs))
+        Ok(self.token(
+            username,
+            &self.classic,
+            TokenForm::Classic,
+            expires_unix_secs,
+        ))
     }
 
     /// `p1.<key id>.<claims>`.
@@ -56,15 +67,34 @@ impl Issuer {
     pub fn issue_extended(&self, claims: &Claims) -> Result<Token, IssueError> {
         let username = format!("{EXTENDED_PREFIX}{}.{}", self.key_id, claims.encode()?);
         if username.len() > USERNAME_BYTES_MAX {
-            return Err(IssueError::TooLong { bytes: username.len() });
+            return Err(IssueError::TooLong {
+                bytes: username.len(),
+            });
         }
-        Ok(self.token(username, &self.extended, TokenForm::Extended, claims.expires_unix_secs))
+        Ok(self.token(
+            username,
+            &self.extended,
+            TokenForm::Extended,
+            claims.expires_unix_secs,
+        ))
     }
 
-    fn token(&self, username: String, key: &PasswordKey, form: TokenForm, expires_unix_secs: u64) -> Token {
+    fn token(
+        &self,
+        username: String,
+        key: &PasswordKey,
+        form: TokenForm,
+        expires_unix_secs: u64,
+    ) -> Token {
         let password = key.password(username.as_bytes());
         let password = Zeroizing::new(String::from_utf8_lossy(password.as_slice()).into_owned());
-        Token { username, password, form, key_id: self.key_id.clone(), expires_unix_secs }
+        Token {
+            username,
+            password,
+            form,
+            key_id: self.key_id.clone(),
+            expires_unix_secs,
+        }
     }
 }
 
@@ -138,7 +168,9 @@ impl Drop for TokenJson {
 pub enum IssueError {
     #[error(transparent)]
     Claims(#[from] ClaimsError),
-    #[error("the username would have {bytes} bytes, {USERNAME_BYTES_MAX} fit: shorten identity or call_id, or name fewer peers")]
+    #[error(
+        "the username would have {bytes} bytes, {USERNAME_BYTES_MAX} fit: shorten identity or call_id, or name fewer peers"
+    )]
     TooLong { bytes: usize },
     #[error("peers: {text:?} is no address and no network such as 10.20.0.0/24")]
     Peer { text: String },
@@ -152,5 +184,7 @@ pub fn parse_peer(text: &str) -> Result<IpNet, IssueError> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map(|net| net.trunc())
-        .map_err(|_| IssueError::Peer { text: text.chars().take(64).collect() })
+        .map_err(|_| IssueError::Peer {
+            text: text.chars().take(64).collect(),
+        })
 }
