@@ -2,10 +2,13 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "edge")]
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use postern_tools as tools;
 
 /// A NAT-traversal media relay for the network perimeter
 #[derive(Parser)]
@@ -17,16 +20,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Judge a configuration: every error at once, and what it would open
-    Check(postern_tools::check::Args),
-    /// Print firewall rules that open exactly the ports of a configuration
-    Firewall(postern_tools::firewall::Args),
+    /// Run the relay and its token service
+    #[cfg(feature = "edge")]
+    Edge {
+        /// Configuration; config/postern.toml is a commented one
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run an edge on this machine's loopback, with nothing to prepare and nothing left behind
+    #[cfg(feature = "edge")]
+    Up(tools::up::Args),
+    /// Judge a configuration and say what it opens
+    Check(tools::check::Args),
     /// Issue or judge a token
-    Token(postern_tools::token::Args),
+    Token(tools::token::Args),
     /// Make a development CA with certificates for an edge and its workers
-    Certs(postern_tools::certs::Args),
-    /// Prove a relay from outside and say what to mend
-    Doctor(Box<postern_tools::doctor::Args>),
+    Certs(tools::certs::Args),
+    /// Prove a relay from outside, or examine an edge's machine, and say what to mend
+    Doctor(Box<tools::doctor::Args>),
+    /// Print firewall rules that open what a configuration needs
+    Firewall(tools::firewall::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,12 +57,41 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Check(args) => postern_tools::check::run(args),
-        Command::Firewall(args) => postern_tools::firewall::run(args),
-        Command::Token(args) => postern_tools::token::run(args),
-        Command::Certs(args) => postern_tools::certs::run(args),
-        Command::Doctor(args) => block_on(postern_tools::doctor::run(*args)),
+        #[cfg(feature = "edge")]
+        Command::Edge { config } => block_on(edge(config)),
+        #[cfg(feature = "edge")]
+        Command::Up(args) => block_on(tools::up::run(args)),
+        Command::Check(args) => tools::check::run(args),
+        Command::Token(args) => tools::token::run(args),
+        Command::Certs(args) => tools::certs::run(args),
+        Command::Doctor(args) => block_on(tools::doctor::run(*args)),
+        Command::Firewall(args) => tools::firewall::run(args),
     }
+}
+
+/// Runs the edge role until a signal ends it.
+#[cfg(feature = "edge")]
+async fn edge(path: PathBuf) -> Result<ExitCode> {
+    use postern_config::LogFormat;
+    use postern_edge::{Origin, Stop};
+    use postern_telemetry::Format;
+
+    let loaded = match postern_config::load(&path, &postern_net::system::own_addresses()?) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("{fault}");
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let format = match loaded.config.telemetry.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let _logging = postern_telemetry::init(&loaded.config.telemetry.log, format)?;
+    postern_edge::run(loaded, Origin::File(path), Stop::Drain, |_| {}).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a command that waits on the network.

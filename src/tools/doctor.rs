@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::doctor_local as local;
 use crate::doctor_message::Credentials;
 use crate::doctor_nat as nat;
 use crate::doctor_report::{Finding, Report};
@@ -59,6 +60,12 @@ pub struct Args {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// On the edge itself: examine what this machine gives to the configuration
+    #[arg(long, requires = "config", conflicts_with_all = ["servers", "username", "tokens_url"])]
+    local: bool,
+    /// Configuration of the edge, for --local
+    #[arg(long, value_name = "FILE", requires = "local")]
+    config: Option<PathBuf>,
 }
 
 /// Findings as they come in: what is there when the time limit strikes is still reported.
@@ -75,11 +82,18 @@ impl Notebook {
     }
 }
 
-/// Runs `postern doctor`; the exit code is 0 only if media flowed both ways over at least one transport.
+/// Runs `postern doctor`; the exit code is 0 only if media flowed both ways over at least one transport, with
+/// `--local` only if nothing failed.
 ///
 /// # Errors
 /// When the arguments name nothing that can be tried.
 pub async fn run(args: Args) -> Result<ExitCode> {
+    if let (true, Some(path)) = (args.local, &args.config) {
+        let report = local::examine(path);
+        let passed = !report.failed();
+        let verdict = if passed { "nothing here keeps the edge from relaying" } else { "FAILED: see above" };
+        return print(&report, args.json, passed, verdict);
+    }
     let notebook = Notebook::default();
     let limit = Duration::from_secs(args.seconds.into()) + OVERHEAD_MAX;
     let json = args.json;
@@ -94,7 +108,11 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let report = notebook.open().clone();
     let passed = report.media_flowed();
     let verdict = verdict(&report);
-    print!("{}", if json { report.json(passed, &verdict)? + "\n" } else { report.text(&verdict) });
+    print(&report, json, passed, &verdict)
+}
+
+fn print(report: &Report, json: bool, passed: bool, verdict: &str) -> Result<ExitCode> {
+    print!("{}", if json { report.json(passed, verdict)? + "\n" } else { report.text(verdict) });
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -6,6 +6,7 @@ pub mod doctor;
 mod doctor_client;
 mod doctor_failure;
 mod doctor_leg;
+mod doctor_local;
 mod doctor_media;
 mod doctor_message;
 mod doctor_nat;
@@ -21,3 +22,5 @@ pub mod firewall;
 #[cfg(any(test, feature = "edge"))]
 mod scratch;
 pub mod token;
+#[cfg(feature = "edge")]
+pub mod up;
