@@ -310,7 +310,7 @@ fn alternates(table: &Table<'_>) -> Option<(IpAddr, u16)> {
 
 fn limits(table: Table<'_>) -> LimitsConfig {
     let limits = LimitsConfig {
-        unauthenticated_answers_per_sec: table.or("unauthenticated_answers_per_sec", 20, |v| v.integer(1..=10_000)),
+        unauthenticated_answers_per_sec: table.or("unauthenticated_answers_per_sec", 20, |v| v.integer(1..=1_000_000)),
         handshakes_per_source: table.or("handshakes_per_source", 32, |v| v.integer(1..=10_000)),
     };
     table.close();

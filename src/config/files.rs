@@ -1,7 +1,6 @@
 //! Files that a configuration names: read once, judged, and remembered for the watch.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::certificate::{PEM_BYTES_MAX, PairError, load_certificates, load_pair}
 use crate::reader::Notes;
 use crate::source::Source;
 use crate::tree::{CertifiedPair, SecretBytes};
+use crate::watch::Fingerprint;
 
 /// Shorter secrets can be found by trying.
 const SECRET_BYTES_MIN: usize = 16;
@@ -22,23 +22,24 @@ const SECRET_OF_THE_EXAMPLE: &[u8] = b"at-least-sixteen-bytes";
 pub(crate) struct Files<'a> {
     source: &'a Source,
     notes: &'a Notes,
-    read: RefCell<BTreeSet<PathBuf>>,
+    watched: RefCell<Fingerprint>,
 }
 
 impl<'a> Files<'a> {
     pub(crate) fn new(source: &'a Source, notes: &'a Notes) -> Self {
-        Self { source, notes, read: RefCell::default() }
+        Self { source, notes, watched: RefCell::default() }
     }
 
     /// Every file that was read, whether it was well or not.
-    pub(crate) fn into_watch(self) -> Vec<PathBuf> {
-        let on_disk = |path: &PathBuf| !self.source.is_in_memory(path);
-        self.read.into_inner().into_iter().filter(on_disk).collect()
+    pub(crate) fn into_watch(self) -> Fingerprint {
+        self.watched.into_inner()
     }
 
     fn read(&self, key: &str, path: &str, bytes_max: usize) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.source.resolve(path);
-        self.read.borrow_mut().insert(path.clone());
+        if !self.source.is_in_memory(&path) {
+            self.watched.borrow_mut().look_at(&path);
+        }
         match self.source.read(&path, bytes_max) {
             Ok(bytes) => Some((path, bytes)),
             Err(what) => {

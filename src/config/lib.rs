@@ -99,5 +99,12 @@ fn read(source: &Source, surroundings: &Surroundings<'_>, notes: &Notes) -> Conf
             notes.broken_at(offset, fault.message());
         }
     }
-    Config { path: source.name.clone(), edge: draft.edge, telemetry: draft.telemetry, files: files.into_watch() }
+    let fingerprint = files.into_watch();
+    Config {
+        path: source.name.clone(),
+        edge: draft.edge,
+        telemetry: draft.telemetry,
+        files: fingerprint.paths().map(Path::to_path_buf).collect(),
+        fingerprint,
+    }
 }

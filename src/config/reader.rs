@@ -197,7 +197,7 @@ impl<'a> Table<'a> {
         let asked = self.asked.borrow();
         for name in self.table.into_iter().flat_map(|table| table.keys()) {
             let unknown = name.get_ref().as_ref();
-            if asked.iter().any(|key| *key == unknown) {
+            if asked.contains(&unknown) {
                 continue;
             }
             let near = asked.iter().map(|key| (distance(key, unknown), *key)).min();

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::certificate::CertifiedKeyMaterial;
 use crate::uri::RelayUri;
+use crate::watch::Fingerprint;
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub struct Config {
     /// Every file that was read beside the configuration itself (certificates, keys, secrets), absolute, sorted:
     /// a change of one of them, seen by [`crate::Fingerprint`], asks for a reload.
     pub files: Vec<PathBuf>,
+    /// State of [`files`](Self::files), each looked at just before it was read: what differs from it is not yet loaded.
+    pub fingerprint: Fingerprint,
 }
 
 /// `[edge]`: the relay and its token service.

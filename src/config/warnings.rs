@@ -124,3 +124,21 @@ fn secrets_and_keys_that_everybody_can_read_are_warned_of() {
     assert_eq!(warned(0o640), []);
     assert_eq!(warned(0o644), [(8, "edge.private_key".into()), (17, "edge.auth.secrets[0].file".into())]);
 }
+
+#[test]
+fn every_file_beside_the_configuration_is_watched_as_it_was_before_it_was_read() {
+    let directory = crate::testing::Scratch::new();
+    let (certificate, key) = crate::testing::pem_pair(&crate::testing::key());
+    directory.write("edge.toml", &with("value = \"sixteen-bytes-at-the-least\"", "file = \"turn.secret\""));
+    let files =
+        [("edge.key", key.as_str()), ("edge.pem", &certificate), ("turn.secret", "a-secret-in-a-file-of-its-own")];
+    for (name, contents) in files {
+        directory.write(name, contents);
+    }
+    let config =
+        crate::load(&directory.path("edge.toml"), &machine()).unwrap_or_else(|e| panic!("{}", printed(&e))).config;
+    assert_eq!(config.files, ["edge.key", "edge.pem", "turn.secret"].map(|name| directory.path(name)));
+    assert_eq!(config.fingerprint, crate::Fingerprint::of(&config.files));
+    directory.write("turn.secret", "another-secret-in-the-same-file");
+    assert_eq!(config.fingerprint.changed(&config.fingerprint.refreshed()), [directory.path("turn.secret")]);
+}

@@ -15,7 +15,8 @@ struct Target {
 
 /// The state of a set of files, to be compared with a later one.
 ///
-/// Take the first one *before* loading the configuration that names the files: what changes in between is then seen.
+/// The one to compare with must be older than the reading of the files, as [`crate::Config::fingerprint`] is: what
+/// changes in between is then seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     /// `None`: nothing was there, or it could not be read.
@@ -27,6 +28,16 @@ impl Fingerprint {
     pub fn of<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Self {
         let targets = paths.into_iter().map(|path| (path.as_ref().to_path_buf(), look(path.as_ref()))).collect();
         Self { targets }
+    }
+
+    /// Looks at one more path; a path that is known already keeps its first look.
+    pub(crate) fn look_at(&mut self, path: &Path) {
+        self.targets.entry(path.to_path_buf()).or_insert_with(|| look(path));
+    }
+
+    /// The paths, sorted.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.targets.keys().map(PathBuf::as_path)
     }
 
     /// Looks at the same paths again.
@@ -81,7 +92,7 @@ mod tests {
         let before = Fingerprint::of([&path]);
         directory.write("edge.pem", "three");
         let written = before.refreshed();
-        assert_eq!(before.changed(&written), [path.clone()]);
+        assert_eq!(before.changed(&written), std::slice::from_ref(&path));
 
         // Same length, and the same time: the inode tells.
         directory.write("new.pem", "seven");
@@ -90,7 +101,7 @@ mod tests {
         new.set_modified(modified).expect("own file");
         std::fs::rename(directory.path("new.pem"), &path).expect("own files");
         let replaced = written.refreshed();
-        assert_eq!(written.changed(&replaced), [path.clone()]);
+        assert_eq!(written.changed(&replaced), std::slice::from_ref(&path));
 
         std::fs::remove_file(&path).expect("own file");
         assert_eq!(replaced.changed(&replaced.refreshed()), [path]);
