@@ -48,11 +48,22 @@ impl Shard {
         }
     }
 
-    fn answer_datagram(&mut self, client: Client, to: std::net::SocketAddr, from: ReplyFrom, message: &[u8], turn: Turn) {
+    fn answer_datagram(
+        &mut self,
+        client: Client,
+        to: std::net::SocketAddr,
+        from: ReplyFrom,
+        message: &[u8],
+        turn: Turn,
+    ) {
         let index = match from {
             ReplyFrom::Same => client.listener,
             ReplyFrom::Alternate { address, port } => {
-                let alternates = self.listeners.get(usize::from(client.listener)).and_then(Option::as_ref).and_then(|own| own.alternates);
+                let alternates = self
+                    .listeners
+                    .get(usize::from(client.listener))
+                    .and_then(Option::as_ref)
+                    .and_then(|own| own.alternates);
                 match (alternates, address, port) {
                     (Some(others), true, true) => others.both,
                     (Some(others), true, false) => others.address,
@@ -65,7 +76,11 @@ impl Shard {
         };
         let Some(Some(listener)) = self.listeners.get_mut(usize::from(index)) else { return };
         let from_ip = (index == client.listener).then(|| client.local.ip());
-        listener.push_to_client(&Outgoing { payload: message, to, from_ip, tos: 0, dont_fragment: false }, turn.instant, &mut self.meters);
+        listener.push_to_client(
+            &Outgoing { payload: message, to, from_ip, tos: 0, dont_fragment: false },
+            turn.instant,
+            &mut self.meters,
+        );
     }
 
     /// What the media of an allocation was like, one entry per relay socket; nothing more comes for them.
@@ -85,11 +100,9 @@ impl Shard {
     fn warn(&self, warning: &Warning) {
         match warning {
             Warning::QuotaReached { identity } => {
-                let identity = postern_telemetry::Clean(identity);
                 tracing::warn!(%identity, "allocation quota reached; raise edge.auth.allocations_per_identity or look for a leak in the client");
             }
             Warning::ExpiredToken { identity } => {
-                let identity = postern_telemetry::Clean(identity);
                 tracing::warn!(%identity, "an allocation ended because its token expired; the client should ask for a new one earlier");
             }
         }

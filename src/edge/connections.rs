@@ -1,8 +1,8 @@
 //! TCP allocations (RFC 6062): peers' connections before ConnectionBind, and pipes after it.
 
+use postern_net::Interest;
 use postern_net::pipe::{Pipe, PipeState};
 use postern_net::tcp_peer::TcpPeer;
-use postern_net::Interest;
 use postern_telemetry::labels::CloseReason;
 use postern_turn::io::{ConnectionId, Peer, RelayId, Transport};
 
@@ -35,8 +35,9 @@ impl Shard {
         if !self.shared.descriptors.take() {
             return self.server.handle_peer_connect_failed(turn.now, connection);
         }
-        let started = TcpPeer::connect(local, peer.0)
-            .and_then(|peer| self.reactor.register(&peer, Source::Peer(connection.0).token(), Interest::EDGE).map(|()| peer));
+        let started = TcpPeer::connect(local, peer.0).and_then(|peer| {
+            self.reactor.register(&peer, Source::Peer(connection.0).token(), Interest::EDGE).map(|()| peer)
+        });
         match started {
             Ok(peer) => {
                 self.peers.insert(connection, PeerConnection { peer, connecting: true });
@@ -82,7 +83,8 @@ impl Shard {
                 continue;
             }
             let connection = self.server.handle_peer_accepted(turn.now, relay, Peer(from));
-            let watched = connection.filter(|id| self.reactor.register(&peer, Source::Peer(id.0).token(), Interest::EDGE).is_ok());
+            let watched = connection
+                .filter(|id| self.reactor.register(&peer, Source::Peer(id.0).token(), Interest::EDGE).is_ok());
             match (watched, connection) {
                 (Some(id), _) => {
                     self.peers.insert(id, PeerConnection { peer, connecting: false });
@@ -108,7 +110,10 @@ impl Shard {
         };
         let index = self.pipes.vacant_key() as u32;
         let token = Source::Pipe(index).token();
-        let watched = self.reactor.modify(&client, token, Interest::EDGE).and_then(|()| self.reactor.modify(&peer.peer, token, Interest::EDGE));
+        let watched = self
+            .reactor
+            .modify(&client, token, Interest::EDGE)
+            .and_then(|()| self.reactor.modify(&peer.peer, token, Interest::EDGE));
         let pipe = Pipe::new(client, peer.peer);
         self.pipes.insert(SplicedPipe { pipe, connection, transport, to_peer_seen: 0, to_client_seen: 0 });
         self.spliced.insert(connection, index);

@@ -36,8 +36,11 @@ const METHODS: [(CountedMethod, labels::Method); CountedMethod::ALL.len()] = [
 const DIRECTIONS: [(Direction, labels::Direction); 2] =
     [(Direction::ToPeer, labels::Direction::ToPeer), (Direction::ToClient, labels::Direction::ToClient)];
 
-const PATHS: [(Path, labels::Path); 3] =
-    [(Path::Channel, labels::Path::Channel), (Path::Indication, labels::Path::Indication), (Path::Tcp, labels::Path::Tcp)];
+const PATHS: [(Path, labels::Path); 3] = [
+    (Path::Channel, labels::Path::Channel),
+    (Path::Indication, labels::Path::Indication),
+    (Path::Tcp, labels::Path::Tcp),
+];
 
 /// Publishes requests and relayed traffic.
 pub(crate) fn publish(server: &Counters, cells: &EdgeCells) {

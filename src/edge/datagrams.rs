@@ -81,26 +81,41 @@ impl Shard {
         let Some(mut sessions) = listener.dtls.take() else { return };
         let mut control = false;
         let Self { listeners, server, relays, meters, .. } = self;
-        sessions.handle_datagram(turn.instant, client.remote, &mut received.buffer[range], &mut |output| match output {
-            DtlsOutput::Send { to, datagram } => {
-                if let Some(Some(listener)) = listeners.get_mut(usize::from(client.listener)) {
-                    listener.push(&Outgoing { payload: datagram, to, from_ip: Some(client.local.ip()), tos: 0, dont_fragment: false }, meters);
+        sessions.handle_datagram(
+            turn.instant,
+            client.remote,
+            &mut received.buffer[range],
+            &mut |output| match output {
+                DtlsOutput::Send { to, datagram } => {
+                    if let Some(Some(listener)) = listeners.get_mut(usize::from(client.listener)) {
+                        listener.push(
+                            &Outgoing {
+                                payload: datagram,
+                                to,
+                                from_ip: Some(client.local.ip()),
+                                tos: 0,
+                                dont_fragment: false,
+                            },
+                            meters,
+                        );
+                    }
                 }
-            }
-            DtlsOutput::Plaintext { data, .. } => match server.handle_datagram(turn.now, client, tos, data) {
-                Verdict::ToPeer { relay, peer, payload, tos, dont_fragment } => {
-                    let outgoing = Outgoing { payload: &data[payload], to: peer.0, from_ip: None, tos, dont_fragment };
-                    send_to_peer(relays, meters, relay, &outgoing, turn);
+                DtlsOutput::Plaintext { data, .. } => match server.handle_datagram(turn.now, client, tos, data) {
+                    Verdict::ToPeer { relay, peer, payload, tos, dont_fragment } => {
+                        let outgoing =
+                            Outgoing { payload: &data[payload], to: peer.0, from_ip: None, tos, dont_fragment };
+                        send_to_peer(relays, meters, relay, &outgoing, turn);
+                    }
+                    Verdict::Control => control = true,
+                    Verdict::Drop(_) => {}
+                },
+                DtlsOutput::Established { .. } => {}
+                DtlsOutput::Closed { .. } => {
+                    server.handle_client_closed(turn.now, client);
+                    control = true;
                 }
-                Verdict::Control => control = true,
-                Verdict::Drop(_) => {}
             },
-            DtlsOutput::Established { .. } => {}
-            DtlsOutput::Closed { .. } => {
-                server.handle_client_closed(turn.now, client);
-                control = true;
-            }
-        });
+        );
         if let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener)) {
             listener.dtls = Some(sessions);
         }
@@ -120,7 +135,10 @@ impl Shard {
             let mut closed = Vec::new();
             sessions.handle_timeout(turn.instant, &mut |output| match output {
                 DtlsOutput::Send { to, datagram } => {
-                    listener.push(&Outgoing { payload: datagram, to, from_ip: None, tos: 0, dont_fragment: false }, &mut self.meters);
+                    listener.push(
+                        &Outgoing { payload: datagram, to, from_ip: None, tos: 0, dont_fragment: false },
+                        &mut self.meters,
+                    );
                 }
                 DtlsOutput::Closed { from } => closed.push(from),
                 DtlsOutput::Plaintext { .. } | DtlsOutput::Established { .. } => {}
@@ -128,7 +146,10 @@ impl Shard {
             listener.dtls = Some(sessions);
             let transport = listener.transport();
             for remote in closed {
-                self.server.handle_client_closed(turn.now, Client { transport, listener: index as u16, stream: 0, local, remote });
+                self.server.handle_client_closed(
+                    turn.now,
+                    Client { transport, listener: index as u16, stream: 0, local, remote },
+                );
             }
             self.carry_out(turn);
         }
@@ -167,7 +188,13 @@ impl Shard {
         if is_stream(client.transport) {
             queue_media(&mut self.streams, &mut self.dirty_streams, &mut self.meters, client.stream, frame, turn);
         } else if let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener)) {
-            let outgoing = Outgoing { payload: frame, to: client.remote, from_ip: Some(client.local.ip()), tos, dont_fragment: false };
+            let outgoing = Outgoing {
+                payload: frame,
+                to: client.remote,
+                from_ip: Some(client.local.ip()),
+                tos,
+                dont_fragment: false,
+            };
             listener.push_to_client(&outgoing, turn.instant, &mut self.meters);
         }
     }
@@ -186,7 +213,11 @@ impl Shard {
             self.meters.relay_failed(relay.socket.local_addr(), &error);
         }
         for IcmpError { peer, icmp_type, code, info, .. } in errors.into_iter().flatten() {
-            self.server.handle_peer_icmp(turn.now, RelayId(index), PeerIcmp { peer: Peer(peer), icmp_type, code, info });
+            self.server.handle_peer_icmp(
+                turn.now,
+                RelayId(index),
+                PeerIcmp { peer: Peer(peer), icmp_type, code, info },
+            );
         }
         self.carry_out(turn);
     }
@@ -194,7 +225,13 @@ impl Shard {
 
 /// Sends by a relay socket. A refusal of the kernel is the network's loss, not the allocation's end; what ICMP has to say
 /// comes by the error queue.
-pub(crate) fn send_to_peer(relays: &mut Slab<Relay>, meters: &mut Meters, relay: RelayId, outgoing: &Outgoing<'_>, turn: Turn) {
+pub(crate) fn send_to_peer(
+    relays: &mut Slab<Relay>,
+    meters: &mut Meters,
+    relay: RelayId,
+    outgoing: &Outgoing<'_>,
+    turn: Turn,
+) {
     observe(relays, meters, relay, Direction::ToPeer, outgoing.payload, turn);
     if let Some(Relay::Udp(relay)) = relays.get_mut(relay.0 as usize)
         && relay.socket.send(outgoing).is_err()
@@ -204,7 +241,14 @@ pub(crate) fn send_to_peer(relays: &mut Slab<Relay>, meters: &mut Meters, relay:
 }
 
 /// Shows a relayed payload to the judge of its allocation's media.
-fn observe(relays: &mut Slab<Relay>, meters: &mut Meters, relay: RelayId, direction: Direction, payload: &[u8], turn: Turn) {
+fn observe(
+    relays: &mut Slab<Relay>,
+    meters: &mut Meters,
+    relay: RelayId,
+    direction: Direction,
+    payload: &[u8],
+    turn: Turn,
+) {
     if let Some(Relay::Udp(relay)) = relays.get_mut(relay.0 as usize)
         && relay.quality.observe(direction, payload, turn.now.mono_nanos)
     {

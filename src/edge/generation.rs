@@ -33,7 +33,10 @@ pub(crate) fn options(config: &Config, own_addresses: &[IpAddr], live: LivePorts
             allocation_max_secs: edge.auth.allocation_lifetime_max_secs,
             token_max_secs: edge.auth.token_lifetime_max_secs.into(),
         },
-        quotas: Quotas { allocations_per_identity: edge.auth.allocations_per_identity, allocations_max: edge.auth.allocations_max },
+        quotas: Quotas {
+            allocations_per_identity: edge.auth.allocations_per_identity,
+            allocations_max: edge.auth.allocations_max,
+        },
         features: Features {
             tcp_allocations: edge.relay.tcp,
             mobility: edge.mobility,
@@ -43,7 +46,12 @@ pub(crate) fn options(config: &Config, own_addresses: &[IpAddr], live: LivePorts
             }),
             software: Some(concat!("Postern ", env!("CARGO_PKG_VERSION")).to_owned()),
         },
-        alternates: edge.drain.alternate.iter().map(|other| Alternate { address: other.address, domain: other.domain.clone() }).collect(),
+        alternates: edge
+            .drain
+            .alternate
+            .iter()
+            .map(|other| Alternate { address: other.address, domain: other.domain.clone() })
+            .collect(),
     })
 }
 
@@ -64,7 +72,10 @@ fn policy_options(config: &Config, own_addresses: &[IpAddr]) -> PolicyOptions {
         deny_peers: edge.relay.deny_peers.clone(),
         own_addresses: own_addresses.to_vec(),
         listeners: listeners.chain(discovery_listeners(edge)).collect(),
-        services: [config.telemetry.listen].into_iter().chain(edge.tokens.as_ref().map(|tokens| tokens.listen)).collect(),
+        services: [config.telemetry.listen]
+            .into_iter()
+            .chain(edge.tokens.as_ref().map(|tokens| tokens.listen))
+            .collect(),
         relay_addresses: edge.relay.addresses.clone(),
         advertise: edge.advertise.iter().map(|(&local, &public)| (local, public)).collect(),
     }

@@ -93,8 +93,13 @@ impl Listeners {
     /// The first address that cannot be had; nothing is bound then.
     pub(crate) fn prepare(&self, edge: &EdgeConfig, shards: usize) -> Result<Prepared, ListenError> {
         let wanted = wanted(edge);
-        let mut prepared =
-            Prepared { groups: Vec::new(), streams: Vec::new(), revived: Vec::new(), retired: Vec::new(), alternates: Vec::new() };
+        let mut prepared = Prepared {
+            groups: Vec::new(),
+            streams: Vec::new(),
+            revived: Vec::new(),
+            retired: Vec::new(),
+            alternates: Vec::new(),
+        };
         let mut next = self.entries.len();
         let mut places = Vec::new();
         for &(kind, address) in &wanted {
@@ -109,7 +114,10 @@ impl Listeners {
                 places.push((address, index as u16));
                 continue;
             }
-            let index = u16::try_from(next).ok().filter(|&index| usize::from(index) < LISTENERS_MAX).ok_or(ListenError::TooMany)?;
+            let index = u16::try_from(next)
+                .ok()
+                .filter(|&index| usize::from(index) < LISTENERS_MAX)
+                .ok_or(ListenError::TooMany)?;
             next += 1;
             places.push((address, index));
             if kind.is_datagram() {
@@ -120,9 +128,11 @@ impl Listeners {
             }
         }
         prepared.alternates = alternates(edge, &places);
-        let gone = self.entries.iter().enumerate().filter(|(_, entry)| {
-            entry.state == State::Open && !wanted.contains(&(entry.kind, entry.address))
-        });
+        let gone = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.state == State::Open && !wanted.contains(&(entry.kind, entry.address)));
         prepared.retired = gone.map(|(index, _)| index as u16).collect();
         Ok(prepared)
     }
@@ -219,7 +229,9 @@ fn alternates(edge: &EdgeConfig, places: &[(SocketAddr, u16)]) -> Vec<(u16, Alte
     };
     let mut all = Vec::new();
     for (a, p) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        if let (Some(own), Some(address), Some(port), Some(both)) = (place(a, p), place(1 - a, p), place(a, 1 - p), place(1 - a, 1 - p)) {
+        if let (Some(own), Some(address), Some(port), Some(both)) =
+            (place(a, p), place(1 - a, p), place(a, 1 - p), place(1 - a, 1 - p))
+        {
             all.push((own, Alternates { address, port, both }));
         }
     }

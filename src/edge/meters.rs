@@ -117,7 +117,8 @@ impl Meters {
 
     pub(crate) fn relay_buffers(&mut self, receive_bytes: usize) {
         let gauge = &self.cells.socket_buffer_bytes;
-        let smallest = gauge.value((SocketRole::Relay, BufferSide::Receive)).unwrap_or(u64::MAX).min(receive_bytes as u64);
+        let smallest =
+            gauge.value((SocketRole::Relay, BufferSide::Receive)).unwrap_or(u64::MAX).min(receive_bytes as u64);
         gauge.set((SocketRole::Relay, BufferSide::Receive), smallest);
     }
 

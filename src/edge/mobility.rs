@@ -47,7 +47,8 @@ impl Shard {
     fn take_in(&mut self, adoption: Adoption, turn: Turn) {
         let ids = adoption.relays.into_iter().map(|relay| {
             let index = self.relays.insert(relay) as u32;
-            let watched = self.relays[index as usize].register(&self.reactor, Source::Relay(index).token(), Interest::READ);
+            let watched =
+                self.relays[index as usize].register(&self.reactor, Source::Relay(index).token(), Interest::READ);
             if let Err(error) = watched {
                 tracing::error!(shard = self.index, %error, "a relay socket could not be watched");
             }

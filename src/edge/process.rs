@@ -2,17 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, sync_channel};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{self, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use postern_config::{Config, Fingerprint};
+use postern_net::Reactor;
 use postern_net::listener::{HalfOpen, ListenerLimits};
 use postern_net::system::{self, Clock};
-use postern_net::Reactor;
 use postern_telemetry::labels::{CertificateRole, ReloadResult, State};
 use postern_telemetry::{EdgeCells, Health, Metrics, Readiness};
 use postern_turn::Server;
@@ -99,7 +99,10 @@ impl Edge {
             .await
             .map_err(|error| EdgeError::Listen(format!("telemetry.listen {}: {error}", config.telemetry.listen)))?;
 
-        let pool = PoolOptions { addresses: edge.relay.addresses.clone(), ports: edge.relay.ports.first..=edge.relay.ports.last };
+        let pool = PoolOptions {
+            addresses: edge.relay.addresses.clone(),
+            ports: edge.relay.ports.first..=edge.relay.ports.last,
+        };
         let broker = Broker::new(pool, seed()?);
         let live = broker.live_ports();
         let options = Arc::new(generation::options(&config, &own_addresses, live.clone())?);
@@ -192,10 +195,15 @@ impl Edge {
         self.control.last_reload_successful.set((), u64::from(applied));
         self.control.last_reload.set((), self.clock.read().unix_secs);
         match outcome {
-            Ok(changed) => tracing::info!(generation = self.generation, changed = %changed.join(", "), "configuration reloaded"),
+            Ok(changed) => {
+                tracing::info!(generation = self.generation, changed = %changed.join(", "), "configuration reloaded")
+            }
             Err(error) => {
                 for line in error.to_string().lines() {
-                    tracing::error!(generation = self.generation, "reload refused, the old configuration stays: {line}");
+                    tracing::error!(
+                        generation = self.generation,
+                        "reload refused, the old configuration stays: {line}"
+                    );
                 }
             }
         }
@@ -255,7 +263,8 @@ impl Edge {
     }
 
     fn publish_certificates(&self) {
-        let expiry = |material: &postern_config::CertifiedKeyMaterial| u64::try_from(material.not_after_unix_secs).unwrap_or(0);
+        let expiry =
+            |material: &postern_config::CertifiedKeyMaterial| u64::try_from(material.not_after_unix_secs).unwrap_or(0);
         if let Some(pair) = &self.config.edge.certificate {
             self.control.certificate_expiry.set(CertificateRole::Edge, expiry(&pair.material));
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 pub use postern_telemetry::labels::Direction;
 
-use crate::rtp::{Header, Interval, Stream, ratio};
 pub use crate::rtp::ClockRates;
+use crate::rtp::{Header, Interval, Stream, ratio};
 
 /// Streams followed per allocation and direction; further ones are not looked at.
 pub const STREAMS_MAX: usize = 4;

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use postern_turn::io::{Client, Now, Transport};
 use postern_turn::record::{EndReason, EndRecord, Flow, StartRecord};

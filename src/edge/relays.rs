@@ -99,7 +99,9 @@ impl Shard {
             }
         }
         match (opened.is_empty(), failed.first()) {
-            (false, _) => Ok(OpenedRelays { relays: opened, reservation: reserved.map(|reserved| reserved.token), failed }),
+            (false, _) => {
+                Ok(OpenedRelays { relays: opened, reservation: reserved.map(|reserved| reserved.token), failed })
+            }
             (true, Some(&(_, failure))) => Err(failure),
             (true, None) => Err(RelayFailure::NoPort),
         }
@@ -107,7 +109,12 @@ impl Shard {
 
     /// Binds a leased port and, for EVEN-PORT's reservation, the one above it; others in their stead when some other program
     /// has one of them. The broker bounds the draws.
-    fn bind_leased(&mut self, mut port: LeasedPort, mut above: Option<LeasedPort>, turn: Turn) -> Result<OpenedRelay, RelayFailure> {
+    fn bind_leased(
+        &mut self,
+        mut port: LeasedPort,
+        mut above: Option<LeasedPort>,
+        turn: Turn,
+    ) -> Result<OpenedRelay, RelayFailure> {
         loop {
             let bound = self.bind(port).and_then(|relay| {
                 let reserved = above.map(|above| self.bind_udp(above.local).map(|socket| (above.lease, socket)));

@@ -311,10 +311,7 @@ impl Stream {
         }
         let has_jitter = self.counts.jittered > self.interval.jittered;
         self.interval = self.counts;
-        Some(Interval {
-            loss_ratio: ratio(lost, packets)?,
-            jitter_seconds: has_jitter.then_some(self.jitter_seconds),
-        })
+        Some(Interval { loss_ratio: ratio(lost, packets)?, jitter_seconds: has_jitter.then_some(self.jitter_seconds) })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::limits;
 use crate::listener::Listener;
 use crate::meters::Meters;
 use crate::relays::Relay;
-use crate::shared::{Shared, ShardGeneration, ToShard};
+use crate::shared::{ShardGeneration, Shared, ToShard};
 use crate::streams::ClientStream;
 
 /// What a descriptor in the reactor stands for; packed into its 64-bit token.
@@ -119,7 +119,8 @@ pub(crate) struct Birth {
 
 impl Shard {
     pub(crate) fn new(birth: Birth) -> Self {
-        let Birth { index, server, reactor, shared, meters, media, relay_buffer_bytes, inbox, streams_gauge, clock } = birth;
+        let Birth { index, server, reactor, shared, meters, media, relay_buffer_bytes, inbox, streams_gauge, clock } =
+            birth;
         let forwarder = Box::new(Portable);
         meters.forwarder(forwarder.tier());
         Self {
@@ -163,7 +164,11 @@ impl Shard {
             let turn = Turn::from(reading);
             self.take_messages(turn);
             for source in std::mem::take(&mut self.unfinished) {
-                self.serve(source, Event { token: source.token(), readable: true, writable: true, error: false, hangup: false }, turn);
+                self.serve(
+                    source,
+                    Event { token: source.token(), readable: true, writable: true, error: false, hangup: false },
+                    turn,
+                );
             }
             for event in events.iter() {
                 if let Some(source) = Source::of(event.token) {
@@ -272,7 +277,9 @@ impl Shard {
         }
         match Listener::new(socket) {
             Ok(listener) => {
-                if let Err(error) = self.reactor.register(listener.socket(), Source::Listener(index).token(), Interest::READ) {
+                if let Err(error) =
+                    self.reactor.register(listener.socket(), Source::Listener(index).token(), Interest::READ)
+                {
                     tracing::error!(shard = self.index, %error, "a listener could not be watched");
                 }
                 self.listeners[place] = Some(listener);
@@ -307,7 +314,13 @@ mod tests {
 
     #[test]
     fn a_token_names_its_source_and_no_other() {
-        for source in [Source::Listener(7), Source::Relay(u32::MAX), Source::Stream(0), Source::Peer(0x8000_0001), Source::Pipe(3)] {
+        for source in [
+            Source::Listener(7),
+            Source::Relay(u32::MAX),
+            Source::Stream(0),
+            Source::Peer(0x8000_0001),
+            Source::Pipe(3),
+        ] {
             assert_eq!(Source::of(source.token()), Some(source));
         }
         assert_eq!(Source::of(9 << 32), None);

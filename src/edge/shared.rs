@@ -110,7 +110,12 @@ pub(crate) enum ToShard {
     /// Close a listener that was removed: no client of any shard uses it any more.
     CloseListener(u16),
     /// Shard `to` has an authenticated request for the allocation with this mobility ticket: send it there.
-    Export { to: usize, client: Client, ticket: Vec<u8>, message: Vec<u8> },
+    Export {
+        to: usize,
+        client: Client,
+        ticket: Vec<u8>,
+        message: Vec<u8>,
+    },
     Adopted(Box<Adoption>),
     Drain,
     /// End every allocation and leave the loop.

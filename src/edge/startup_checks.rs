@@ -58,7 +58,9 @@ fn connection_tracking(config: &Config) {
     let Some(tracking) = system::conntrack() else { return };
     let ports = config.edge.relay.ports;
     // Two entries per two-way flow at most; what the kernel may hold must exceed what we may open.
-    if tracking.max < u64::from(ports.count()) * 2 || system::conntrack_entries_in(&(ports.first..=ports.last)).is_some_and(|count| count > 0) {
+    if tracking.max < u64::from(ports.count()) * 2
+        || system::conntrack_entries_in(&(ports.first..=ports.last)).is_some_and(|count| count > 0)
+    {
         tracing::warn!(
             entries_max = tracking.max,
             "connection tracking covers the relay ports and costs CPU on every packet; add notrack rules (postern firewall prints them)"

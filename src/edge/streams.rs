@@ -120,7 +120,13 @@ impl Shard {
         {
             sessions.close(turn.instant, client.remote, &mut |output| {
                 if let postern_net::dtls::DtlsOutput::Send { to, datagram } = output {
-                    let outgoing = Outgoing { payload: datagram, to, from_ip: Some(client.local.ip()), tos: 0, dont_fragment: false };
+                    let outgoing = Outgoing {
+                        payload: datagram,
+                        to,
+                        from_ip: Some(client.local.ip()),
+                        tos: 0,
+                        dont_fragment: false,
+                    };
                     listener.push(&outgoing, &mut self.meters);
                 }
             });
@@ -210,4 +216,3 @@ fn mark_dirty(dirty: &mut Vec<u32>, entry: &mut ClientStream, index: u32) {
 pub(crate) fn is_stream(transport: Transport) -> bool {
     matches!(transport, Transport::Tcp | Transport::Tls)
 }
-

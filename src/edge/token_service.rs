@@ -99,12 +99,7 @@ impl TokenService {
         let state = Arc::new(ArcSwap::from_pointee(state));
         let draining = Arc::new(AtomicBool::new(false));
         let (generation, moved_on) = watch::channel(0);
-        let service = Service {
-            state: Arc::clone(&state),
-            draining: Arc::clone(&draining),
-            meter,
-            limits,
-        };
+        let service = Service { state: Arc::clone(&state), draining: Arc::clone(&draining), meter, limits };
         let door = Door {
             router: router(service.clone()),
             service,
@@ -113,13 +108,7 @@ impl TokenService {
             sources: Arc::default(),
         };
         let accepting = tokio::spawn(door.accept(listener));
-        Ok(Self {
-            local_addr,
-            state,
-            draining,
-            generation,
-            accepting,
-        })
+        Ok(Self { local_addr, state, draining, generation, accepting })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -186,10 +175,7 @@ impl Door {
             let mut moved_on = door.moved_on.clone();
             moved_on.mark_unchanged();
             if let Some(stream) = door.handshake(stream, remote).await {
-                let connection = timeout(
-                    door.service.limits.connection,
-                    door.serve(stream, remote, moved_on),
-                );
+                let connection = timeout(door.service.limits.connection, door.serve(stream, remote, moved_on));
                 // Whoever breaks the protocol or goes away is none of our business.
                 let _ = connection.await;
             }
@@ -197,11 +183,7 @@ impl Door {
         });
     }
 
-    async fn handshake(
-        &self,
-        stream: TcpStream,
-        remote: SocketAddr,
-    ) -> Option<TlsStream<TcpStream>> {
+    async fn handshake(&self, stream: TcpStream, remote: SocketAddr) -> Option<TlsStream<TcpStream>> {
         let acceptor = TlsAcceptor::from(self.service.state.load().tls());
         let failure = match timeout(self.service.limits.handshake, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => return Some(stream),
@@ -213,12 +195,7 @@ impl Door {
         None
     }
 
-    async fn serve(
-        &self,
-        stream: TlsStream<TcpStream>,
-        remote: SocketAddr,
-        mut moved_on: watch::Receiver<u64>,
-    ) {
+    async fn serve(&self, stream: TlsStream<TcpStream>, remote: SocketAddr, mut moved_on: watch::Receiver<u64>) {
         let limits = self.service.limits;
         let caller = Caller::of_connection(stream.get_ref().1, remote);
         let router = self.router.clone().layer(axum::Extension(Arc::new(caller)));
@@ -228,8 +205,7 @@ impl Door {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header)
             .max_buf_size(limits.header_bytes_max);
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
@@ -258,20 +234,13 @@ impl Sources {
             return None;
         }
         *count += 1;
-        Some(Place {
-            sources: Arc::clone(sources),
-            address,
-        })
+        Some(Place { sources: Arc::clone(sources), address })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self
-            .sources
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {

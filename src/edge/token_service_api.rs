@@ -111,8 +111,7 @@ fn allowed_name(state: &TokenServiceState, caller: &Caller) -> Result<AllowedNam
     if name.is_none() {
         tracing::warn!(target: "audit", remote = %caller.remote, names = ?caller.names, "token refused: no name of the certificate is allowed");
     }
-    name.map(|name| AllowedName(name.into()))
-        .ok_or_else(Refusal::name_not_allowed)
+    name.map(|name| AllowedName(name.into())).ok_or_else(Refusal::name_not_allowed)
 }
 
 fn refuse(service: &Service, refusal: &Refusal) -> Response {
@@ -171,11 +170,7 @@ async fn issue_token(
         call_id = wish.call_id.as_deref().unwrap_or_default(),
         "token issued"
     );
-    (
-        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
-        Json(answer),
-    )
-        .into_response()
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response()
 }
 
 /// The OpenAPI document of this service
@@ -185,22 +180,11 @@ async fn openapi_document() -> Response {
 }
 
 async fn read_body(request: Request, limits: &TokenServiceLimits) -> Result<Vec<u8>, Refusal> {
-    let kind = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // A browser sends no application/json across origins without asking first.
-    let is_json = kind
-        .split(';')
-        .next()
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    let is_json = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
     let body = take_body(request, limits).await?;
-    if is_json {
-        Ok(body)
-    } else {
-        Err(Refusal::unsupported_media_type())
-    }
+    if is_json { Ok(body) } else { Err(Refusal::unsupported_media_type()) }
 }
 
 async fn take_body(request: Request, limits: &TokenServiceLimits) -> Result<Vec<u8>, Refusal> {
@@ -218,10 +202,7 @@ fn issue(service: &Service, wish: &TokenRequest) -> Result<(Token, TokenAnswer),
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_err(|_| Refusal::internal("the clock of the edge stands before 1970"))?
         .as_secs();
-    if wish
-        .allocations
-        .is_some_and(|allocations| allocations > state.allocations_max)
-    {
+    if wish.allocations.is_some_and(|allocations| allocations > state.allocations_max) {
         return Err(Refusal::too_many_allocations(state.allocations_max));
     }
     let relays = match service.draining.load(Ordering::Relaxed) {
@@ -231,11 +212,7 @@ fn issue(service: &Service, wish: &TokenRequest) -> Result<(Token, TokenAnswer),
         true => &state.alternates,
     };
     let lifetime_secs = wish.duration_secs.min(state.token_lifetime_max_secs);
-    let token = sign(
-        &state.issuer,
-        wish,
-        now_unix_secs.saturating_add(lifetime_secs),
-    )?;
+    let token = sign(&state.issuer, wish, now_unix_secs.saturating_add(lifetime_secs))?;
     let answer = TokenAnswer {
         username: token.username.clone(),
         password: token.password().to_owned(),
@@ -254,17 +231,11 @@ fn issue(service: &Service, wish: &TokenRequest) -> Result<(Token, TokenAnswer),
 
 /// A classic token where it can say everything, since every TURN server knows that form.
 fn sign(issuer: &Issuer, wish: &TokenRequest, expires_unix_secs: u64) -> Result<Token, Refusal> {
-    let is_narrowed = wish.peers.is_some()
-        || wish.allocations.is_some()
-        || wish.bitrate_bps.is_some()
-        || wish.call_id.is_some();
+    let is_narrowed =
+        wish.peers.is_some() || wish.allocations.is_some() || wish.bitrate_bps.is_some() || wish.call_id.is_some();
     let issued = if is_narrowed {
-        let peers = wish.peers.as_ref().map(|peers| {
-            peers
-                .iter()
-                .map(|text| parse_peer(text))
-                .collect::<Result<Vec<_>, _>>()
-        });
+        let peers =
+            wish.peers.as_ref().map(|peers| peers.iter().map(|text| parse_peer(text)).collect::<Result<Vec<_>, _>>());
         issuer.issue_extended(&Claims {
             identity: wish.identity.clone(),
             expires_unix_secs,

@@ -20,10 +20,7 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn of_connection(connection: &ServerConnection, remote: SocketAddr) -> Self {
         let leaf = connection.peer_certificates().and_then(<[_]>::first);
-        Self {
-            names: leaf.map(|leaf| dns_names(leaf)).unwrap_or_default(),
-            remote,
-        }
+        Self { names: leaf.map(|leaf| dns_names(leaf)).unwrap_or_default(), remote }
     }
 }
 
@@ -34,13 +31,9 @@ fn dns_names(der: &[u8]) -> Vec<String> {
     let Ok(Some(alternative)) = certificate.subject_alternative_name() else {
         return Vec::new();
     };
-    let dns = alternative
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-            _ => None,
-        });
+    let dns = alternative.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
     dns.take(NAMES_MAX).collect()
 }

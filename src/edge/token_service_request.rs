@@ -68,23 +68,14 @@ impl TokenRequest {
     pub(crate) fn decode(body: &[u8]) -> Result<Self, Refusal> {
         // serde would also take the values by position, in an array.
         if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Refusal::invalid(
-                None,
-                "the body is no JSON object",
-                REMEDY_OBJECT,
-            ));
+            return Err(Refusal::invalid(None, "the body is no JSON object", REMEDY_OBJECT));
         }
         let mut json = serde_json::Deserializer::from_slice(body);
-        let request: Self = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| Refusal::not_decoded(&error))?;
-        json.end().map_err(|_| {
-            Refusal::invalid(None, "something follows the JSON object", REMEDY_OBJECT)
-        })?;
+        let request: Self =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| Refusal::not_decoded(&error))?;
+        json.end().map_err(|_| Refusal::invalid(None, "something follows the JSON object", REMEDY_OBJECT))?;
         if request.duration_secs == 0 {
-            return Err(Refusal::field(
-                "duration_secs",
-                "0 would be no token at all",
-            ));
+            return Err(Refusal::field("duration_secs", "0 would be no token at all"));
         }
         Ok(request)
     }
@@ -98,11 +89,14 @@ fn remedy(field: &str) -> String {
         "identity" => format!("give 1 to {IDENTITY_BYTES_MAX} bytes of text without control characters"),
         "location" => "give \"intranet\" or \"internet\"".to_owned(),
         "duration_secs" => "give a whole number of seconds, 1 or more".to_owned(),
-        "peers" => format!("give a list of at most {CLAIM_PEERS_MAX} networks such as \"10.20.0.0/24\", or leave it out"),
+        "peers" => {
+            format!("give a list of at most {CLAIM_PEERS_MAX} networks such as \"10.20.0.0/24\", or leave it out")
+        }
         "allocations" => "give a whole number, 1 or more, or leave it out".to_owned(),
         "bitrate_bps" => "give a whole number of bits per second, 1 or more, or leave it out".to_owned(),
         "call_id" => format!("give 1 to {CALL_ID_BYTES_MAX} bytes of text without control characters, or leave it out"),
-        _ => "leave it out; identity, location, duration_secs, peers, allocations, bitrate_bps and call_id are known".to_owned(),
+        _ => "leave it out; identity, location, duration_secs, peers, allocations, bitrate_bps and call_id are known"
+            .to_owned(),
     }
 }
 
@@ -154,18 +148,9 @@ impl Refusal {
         }
     }
 
-    fn invalid(
-        field: Option<String>,
-        detail: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        let refusal = Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_request",
-            Some(TokenRefusal::InvalidRequest),
-            detail,
-            remedy,
-        );
+    fn invalid(field: Option<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let refusal =
+            Self::new(StatusCode::BAD_REQUEST, "invalid_request", Some(TokenRefusal::InvalidRequest), detail, remedy);
         Self { field, ..refusal }
     }
 
@@ -176,11 +161,7 @@ impl Refusal {
     fn not_decoded(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let detail = error.inner().to_string();
         if !error.inner().is_data() {
-            return Self::invalid(
-                None,
-                format!("the body is no JSON: {detail}"),
-                REMEDY_OBJECT,
-            );
+            return Self::invalid(None, format!("the body is no JSON: {detail}"), REMEDY_OBJECT);
         }
         // Of a field that is unknown, missing or there twice only the text knows the name, between backticks.
         let quoted = || detail.split('`').nth(1).map(str::to_owned);
@@ -208,11 +189,7 @@ impl Refusal {
             IssueError::Claims(ClaimsError::Bitrate) => "bitrate_bps",
             IssueError::Claims(ClaimsError::Allocations) => "allocations",
             IssueError::TooLong { .. } => {
-                return Self::invalid(
-                    None,
-                    error.to_string(),
-                    "shorten identity or call_id, or name fewer peers",
-                );
+                return Self::invalid(None, error.to_string(), "shorten identity or call_id, or name fewer peers");
             }
             IssueError::Claims(ClaimsError::NotBase64 | ClaimsError::NotJson(_)) => {
                 return Self::internal(&error.to_string());
@@ -231,20 +208,16 @@ impl Refusal {
     }
 
     pub(crate) fn name_not_allowed() -> Self {
-        let remedy = "add one of its DNS names (subjectAltName; the common name does not count) to edge.tokens.allowed_names";
+        let remedy =
+            "add one of its DNS names (subjectAltName; the common name does not count) to edge.tokens.allowed_names";
         let detail = "no name of your certificate is on the allow-list";
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "name_not_allowed",
-            Some(TokenRefusal::NameNotAllowed),
-            detail,
-            remedy,
-        )
+        Self::new(StatusCode::FORBIDDEN, "name_not_allowed", Some(TokenRefusal::NameNotAllowed), detail, remedy)
     }
 
     pub(crate) fn rate_limited(wait: Duration) -> Self {
         let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let remedy = "wait as long as Retry-After says, and keep a token for its lifetime instead of asking for each call";
+        let remedy =
+            "wait as long as Retry-After says, and keep a token for its lifetime instead of asking for each call";
         let refusal = Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limited",
@@ -252,58 +225,29 @@ impl Refusal {
             "more requests than edge.tokens.requests_per_caller_per_sec allows",
             remedy,
         );
-        Self {
-            retry_after_secs: Some(secs.max(1)),
-            ..refusal
-        }
+        Self { retry_after_secs: Some(secs.max(1)), ..refusal }
     }
 
     pub(crate) fn draining() -> Self {
         let detail = "this edge drains, and edge.drain.alternate names no other";
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "draining",
-            Some(TokenRefusal::Draining),
-            detail,
-            "ask another edge",
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", Some(TokenRefusal::Draining), detail, "ask another edge")
     }
 
     pub(crate) fn internal(detail: &str) -> Self {
         let remedy = "tell the operator of this edge";
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            Some(TokenRefusal::Internal),
-            detail,
-            remedy,
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(TokenRefusal::Internal), detail, remedy)
     }
 
     pub(crate) fn unsupported_media_type() -> Self {
-        let (detail, remedy) = (
-            "the body is not application/json",
-            "send it with the header Content-Type: application/json",
-        );
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "not_json",
-            Some(TokenRefusal::InvalidRequest),
-            detail,
-            remedy,
-        )
+        let (detail, remedy) =
+            ("the body is not application/json", "send it with the header Content-Type: application/json");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", Some(TokenRefusal::InvalidRequest), detail, remedy)
     }
 
     pub(crate) fn too_long(bytes_max: usize) -> Self {
         let detail = format!("the body is longer than {bytes_max} bytes, or ended early");
         let remedy = "name networks in peers instead of single addresses";
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_long",
-            Some(TokenRefusal::InvalidRequest),
-            detail,
-            remedy,
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", Some(TokenRefusal::InvalidRequest), detail, remedy)
     }
 
     pub(crate) fn too_slow() -> Self {
@@ -319,24 +263,12 @@ impl Refusal {
 
     pub(crate) fn not_found() -> Self {
         let remedy = "POST /v1/tokens makes a token, GET /openapi.json describes it";
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            None,
-            "there is nothing under this path",
-            remedy,
-        )
+        Self::new(StatusCode::NOT_FOUND, "not_found", None, "there is nothing under this path", remedy)
     }
 
     pub(crate) fn method_not_allowed() -> Self {
         let remedy = "POST /v1/tokens makes a token, GET /openapi.json describes it";
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            None,
-            "this path has no such method",
-            remedy,
-        )
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None, "this path has no such method", remedy)
     }
 }
 
@@ -359,9 +291,7 @@ impl IntoResponse for &Refusal {
         };
         let mut response = (self.status, Json(body)).into_response();
         if let Some(secs) = self.retry_after_secs {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(secs));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
         response
     }

@@ -84,11 +84,7 @@ impl TokenServiceState {
             internet: options.internet,
             intranet: options.intranet,
             alternates: options.alternates,
-            allowed_names: options
-                .allowed_names
-                .iter()
-                .map(|name| name.to_ascii_lowercase())
-                .collect(),
+            allowed_names: options.allowed_names.iter().map(|name| name.to_ascii_lowercase()).collect(),
             rate,
             limiter: Arc::new(RateLimiter::keyed(Quota::per_second(rate))),
             tls: Arc::new(tls),
@@ -114,10 +110,7 @@ impl TokenServiceState {
 
     /// The first of a certificate's names that is on the list. `names` are in lower case.
     pub(crate) fn allowed<'a>(&self, names: &'a [String]) -> Option<&'a str> {
-        names
-            .iter()
-            .find(|name| self.allowed_names.contains(name))
-            .map(String::as_str)
+        names.iter().find(|name| self.allowed_names.contains(name)).map(String::as_str)
     }
 
     /// Counts a request of `caller`, or of somebody on no list.
@@ -126,9 +119,7 @@ impl TokenServiceState {
     /// How long to wait, when it is one too many.
     pub(crate) fn check_rate(&self, caller: Option<&str>) -> Result<(), Duration> {
         let key = caller.unwrap_or(STRANGERS).to_owned();
-        self.limiter
-            .check_key(&key)
-            .map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
+        self.limiter.check_key(&key).map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
     }
 }
 
@@ -152,9 +143,7 @@ fn tls_config(
     for authority in client_ca {
         roots.add(authority).map_err(TokenServiceError::Authority)?;
     }
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TokenServiceError::Certificate)?

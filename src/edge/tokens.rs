@@ -25,7 +25,9 @@ impl Tokens {
         let state = TokenServiceState::new(options(config, tokens)?).map_err(fault)?;
         let meter = Arc::new(Meter(Arc::clone(cells)));
         let started = TokenService::start(tokens.listen, state, meter, TokenServiceLimits::default()).await;
-        started.map(|service| Some(Self(service))).map_err(|error| EdgeError::Listen(format!("edge.tokens.listen {}: {error}", tokens.listen)))
+        started
+            .map(|service| Some(Self(service)))
+            .map_err(|error| EdgeError::Listen(format!("edge.tokens.listen {}: {error}", tokens.listen)))
     }
 
     /// The next generation's settings, not yet in force.

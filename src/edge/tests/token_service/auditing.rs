@@ -38,13 +38,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for AuditLines {
 }
 
 fn audit_lines_with(text: &str) -> Vec<String> {
-    audit()
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|line| line.contains(text))
-        .cloned()
-        .collect()
+    audit().lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
 }
 
 #[tokio::test]
@@ -57,22 +51,12 @@ async fn each_issue_is_one_audit_line_without_the_secret() {
     let answer = running.worker().await.post(&wish).await;
     let lines = audit_lines_with("audited-alice");
     assert_eq!(lines.len(), 1, "{lines:?}");
-    for part in [
-        "token issued",
-        "worker.example.test",
-        "internet",
-        "lifetime_secs=3600",
-        "key=2026a",
-        "extended",
-        "call-9",
-    ] {
+    for part in
+        ["token issued", "worker.example.test", "internet", "lifetime_secs=3600", "key=2026a", "extended", "call-9"]
+    {
         assert!(lines[0].contains(part), "{part} in {}", lines[0]);
     }
-    for secret in [
-        SECRET,
-        answer.body["password"].as_str().unwrap(),
-        answer.body["username"].as_str().unwrap(),
-    ] {
+    for secret in [SECRET, answer.body["password"].as_str().unwrap(), answer.body["username"].as_str().unwrap()] {
         assert!(!lines[0].contains(secret), "{}", lines[0]);
     }
 }
@@ -82,9 +66,7 @@ async fn a_caller_that_is_not_allowed_leaves_an_audit_line() {
     audit();
     let running = Running::new().await;
     let stranger = running.authority.client(&["audited-stranger.example.test"]);
-    Connection(running.connect(Some(stranger)).await.unwrap())
-        .post(&wish())
-        .await;
+    Connection(running.connect(Some(stranger)).await.unwrap()).post(&wish()).await;
     let lines = audit_lines_with("audited-stranger");
     assert_eq!(lines.len(), 1);
     assert!(lines[0].contains("token refused"), "{lines:?}");

@@ -10,10 +10,7 @@ use postern_edge::token_service::{
 };
 use postern_telemetry::labels::{Location, TokenRefusal};
 use postern_token::{Grant, Judgement, KeyRing, Secret, Verifier};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
@@ -42,29 +39,18 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap().der().clone();
-        Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        }
+        Self { issuer: Issuer::new(params, key), certificate }
     }
 
     /// A certificate with `names` as subjectAltName and `common_name` as free text.
     pub fn sign(&self, names: &[&str], common_name: &str, usage: ExtendedKeyUsagePurpose) -> Pair {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = names
-            .iter()
-            .map(|&name| SanType::DnsName(name.try_into().unwrap()))
-            .collect();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.subject_alt_names = names.iter().map(|&name| SanType::DnsName(name.try_into().unwrap())).collect();
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Pair {
-            chain: vec![certificate.der().clone()],
-            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        }
+        Pair { chain: vec![certificate.der().clone()], key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
     }
 
     pub fn client(&self, names: &[&str]) -> Pair {
@@ -73,11 +59,7 @@ impl Authority {
 }
 
 pub fn options(authority: &Authority) -> TokenServiceOptions {
-    let own = authority.sign(
-        &["edge.example.test"],
-        "edge",
-        ExtendedKeyUsagePurpose::ServerAuth,
-    );
+    let own = authority.sign(&["edge.example.test"], "edge", ExtendedKeyUsagePurpose::ServerAuth);
     TokenServiceOptions {
         realm: "example.test".into(),
         keys: KeyRing::new(vec![Secret::new("2026a", SECRET).unwrap()]).unwrap(),
@@ -131,28 +113,15 @@ impl Running {
         Self::with(|_| {}, TokenServiceLimits::default()).await
     }
 
-    pub async fn with(
-        change: impl FnOnce(&mut TokenServiceOptions),
-        limits: TokenServiceLimits,
-    ) -> Self {
+    pub async fn with(change: impl FnOnce(&mut TokenServiceOptions), limits: TokenServiceLimits) -> Self {
         let authority = Authority::new();
         let mut options = options(&authority);
         change(&mut options);
         let state = TokenServiceState::new(options).unwrap();
         let meter = Arc::new(Meter::default());
-        let service = TokenService::start(
-            "127.0.0.1:0".parse().unwrap(),
-            state,
-            Arc::clone(&meter) as _,
-            limits,
-        )
-        .await
-        .unwrap();
-        Self {
-            authority,
-            service,
-            meter,
-        }
+        let service =
+            TokenService::start("127.0.0.1:0".parse().unwrap(), state, Arc::clone(&meter) as _, limits).await.unwrap();
+        Self { authority, service, meter }
     }
 
     pub async fn connect(&self, caller: Option<Pair>) -> std::io::Result<TlsStream<TcpStream>> {
@@ -168,17 +137,11 @@ impl Running {
             None => builder.with_no_client_auth(),
         };
         let tcp = TcpStream::connect(self.service.local_addr()).await?;
-        TlsConnector::from(Arc::new(config))
-            .connect(ServerName::try_from("edge.example.test").unwrap(), tcp)
-            .await
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("edge.example.test").unwrap(), tcp).await
     }
 
     pub async fn worker(&self) -> Connection {
-        Connection(
-            self.connect(Some(self.authority.client(&["worker.example.test"])))
-                .await
-                .unwrap(),
-        )
+        Connection(self.connect(Some(self.authority.client(&["worker.example.test"]))).await.unwrap())
     }
 }
 
@@ -193,38 +156,23 @@ pub struct Answer {
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.lines().find_map(|line| {
-            line.split_once(": ")
-                .filter(|(own, _)| own.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value)
+            line.split_once(": ").filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
         })
     }
 }
 
 impl Connection {
     pub async fn post(&mut self, body: &Value) -> Answer {
-        self.send(
-            "POST /v1/tokens",
-            "content-type: application/json\r\n",
-            body.to_string().as_bytes(),
-        )
-        .await
-        .unwrap()
+        self.send("POST /v1/tokens", "content-type: application/json\r\n", body.to_string().as_bytes()).await.unwrap()
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {
         self.send(&format!("GET {path}"), "", b"").await.unwrap()
     }
 
-    pub async fn send(
-        &mut self,
-        line: &str,
-        headers: &str,
-        body: &[u8],
-    ) -> std::io::Result<Answer> {
-        let head = format!(
-            "{line} HTTP/1.1\r\nhost: edge.example.test\r\n{headers}content-length: {}\r\n\r\n",
-            body.len()
-        );
+    pub async fn send(&mut self, line: &str, headers: &str, body: &[u8]) -> std::io::Result<Answer> {
+        let head =
+            format!("{line} HTTP/1.1\r\nhost: edge.example.test\r\n{headers}content-length: {}\r\n\r\n", body.len());
         self.0.write_all(head.as_bytes()).await?;
         self.0.write_all(body).await?;
         self.0.flush().await?;
@@ -239,17 +187,8 @@ impl Connection {
         let head = String::from_utf8(head).unwrap();
         let (line, headers) = head.split_once("\r\n").unwrap();
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = Answer {
-            status,
-            headers: headers.to_owned(),
-            body: Value::Null,
-        };
-        let mut body = vec![
-            0;
-            answer
-                .header("content-length")
-                .map_or(0, |len| len.parse().unwrap())
-        ];
+        let mut answer = Answer { status, headers: headers.to_owned(), body: Value::Null };
+        let mut body = vec![0; answer.header("content-length").map_or(0, |len| len.parse().unwrap())];
         self.0.read_exact(&mut body).await?;
         answer.body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         Ok(answer)
@@ -261,21 +200,14 @@ pub fn wish() -> Value {
 }
 
 pub fn unix_secs() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// What a relay with the same secret makes of an answer's username and password.
 pub fn grant_of(answer: &Answer) -> Grant {
     let ring = KeyRing::new(vec![Secret::new("2026a", SECRET).unwrap()]).unwrap();
     let text = |field: &str| answer.body[field].as_str().unwrap().to_owned();
-    match Verifier::new(&ring).judge(
-        text("username").as_bytes(),
-        text("password").as_bytes(),
-        unix_secs(),
-    ) {
+    match Verifier::new(&ring).judge(text("username").as_bytes(), text("password").as_bytes(), unix_secs()) {
         Judgement::Valid(grant) => grant,
         Judgement::Invalid(why) => panic!("{why}"),
     }
@@ -286,11 +218,7 @@ pub async fn is_turned_away(running: &Running, caller: Option<Pair>) -> bool {
     match running.connect(caller).await {
         Err(_) => true,
         Ok(stream) => Connection(stream)
-            .send(
-                "POST /v1/tokens",
-                "content-type: application/json\r\n",
-                wish().to_string().as_bytes(),
-            )
+            .send("POST /v1/tokens", "content-type: application/json\r\n", wish().to_string().as_bytes())
             .await
             .is_err(),
     }
