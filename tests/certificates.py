@@ -19,7 +19,7 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test root")])
-        certificate = self._builder(self._name, self._key, days=30).add_extension(
+        certificate = self._builder(self._name, self._key, days=90).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
         certificate = certificate.add_extension(
@@ -28,7 +28,7 @@ class Authority:
         )
         self.certificate = self._write("ca.pem", certificate.sign(self._key, hashes.SHA256()))
 
-    def issue(self, stem, names, days=10):
+    def issue(self, stem, names, days=60):
         """Writes STEM.pem and STEM.key for these DNS names and addresses; negative `days`: expired already."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])

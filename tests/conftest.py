@@ -1,5 +1,6 @@
 """Fixtures: a lab per test process, an edge per module, authorities and clients."""
 
+import contextlib
 import os
 import shutil
 
@@ -55,9 +56,9 @@ def binary():
     return BINARY
 
 
-@pytest.fixture(scope="module")
-def start_edge(lab, authority, request, tmp_path_factory):
-    """Starts edges with changes to the default configuration; all are ended with the module."""
+@contextlib.contextmanager
+def edges(lab, authority, request, tmp_path_factory):
+    """A function that starts edges with changes to the default configuration; all of them end with the block."""
     started = []
     kind = Reference if request.config.getoption("--reference") else Edge
     if kind is Edge:
@@ -69,9 +70,25 @@ def start_edge(lab, authority, request, tmp_path_factory):
         started.append(edge)
         return edge.start(**options) if wait else edge.spawn(**options)
 
-    yield start
-    for edge in started:
-        edge.stop()
+    try:
+        yield start
+    finally:
+        for edge in started:
+            edge.stop()
+
+
+@pytest.fixture(scope="module")
+def start_module_edge(lab, authority, request, tmp_path_factory):
+    """Starts edges that live as long as the module's tests."""
+    with edges(lab, authority, request, tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture
+def start_edge(lab, authority, request, tmp_path_factory):
+    """Starts edges that live as long as the test."""
+    with edges(lab, authority, request, tmp_path_factory) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +98,9 @@ def edge_changes():
 
 
 @pytest.fixture(scope="module")
-def edge(start_edge, edge_changes):
+def edge(start_module_edge, edge_changes):
     """The module's edge on every transport and family. It must have survived the module."""
-    edge = start_edge(edge_changes)
+    edge = start_module_edge(edge_changes)
     yield edge
     assert edge.process.poll() is None, f"the edge died with {edge.process.returncode}:\n{edge.log()[-4000:]}"
     assert "panicked" not in edge.log()

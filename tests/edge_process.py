@@ -23,6 +23,9 @@ UDP_6 = (Addresses.EDGE_6, 3478)
 TLS = (Addresses.EDGE, 443)
 TLS_6 = (Addresses.EDGE_6, 443)
 
+# For tests whose many clients share one address: strangers are answered as often as they ask.
+GENEROUS = {"limits": {"unauthenticated_answers_per_sec": 1_000_000}}
+
 
 def await_that(condition, timeout=10.0, what="the condition", interval=0.02):
     """Waits until `condition()` is true and returns its value; fails loudly at the deadline."""
@@ -118,6 +121,7 @@ class Edge:
     def write(self, config=None):
         if config is not None:
             self.config = config
+        self.file.touch(mode=0o600)
         self.file.write_text(to_toml(self.config))
 
     def spawn(self, prefix=()):
@@ -134,7 +138,7 @@ class Edge:
 
         def up():
             assert self.process.poll() is None, f"the edge ended with {self.process.returncode}:\n{self.log()}"
-            return self.status("/readyz") == 200
+            return self.status("/readyz") == 200 and self.process.poll() is None
 
         await_that(up, timeout, "/readyz")
         return self

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from edge_process import await_that
+from edge_process import GENEROUS, await_that
 from natlab import Addresses
 from stun import ALLOCATE, EVEN_PORT, RESERVATION_TOKEN, SUCCESS, classic_token
 
@@ -15,7 +15,8 @@ QUOTA, PORTS = 4, 40
 @pytest.fixture(scope="module")
 def edge_changes():
     return {
-        "edge": {
+        "edge": GENEROUS
+        | {
             "shards": 4,
             "mobility": True,
             "relay": {"ports": f"50000-{50000 + PORTS - 1}"},

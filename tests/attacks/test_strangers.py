@@ -10,7 +10,7 @@ import time
 import pytest
 
 from crowd import Crowd
-from edge_process import SECRET, await_that
+from edge_process import GENEROUS, SECRET, await_that
 from natlab import Addresses
 from sniffer import Sniffer
 from stun import (
@@ -277,14 +277,14 @@ def refused(client, username, password):
 
 
 @pytest.fixture(scope="module")
-def patient_edge(start_edge):
+def patient_edge(start_module_edge):
     """Answers strangers as often as they ask, so that their answers can be timed."""
-    return start_edge(
+    return start_module_edge(
         {
             "edge": {
                 **{"udp": [f"{A.EDGE_ALTERNATE}:3478"], "tcp": [], "tls": []},
                 "relay": {"addresses": [A.EDGE_ALTERNATE], "ports": "40000-40099"},
-                "limits": {"unauthenticated_answers_per_sec": 1_000_000},
+                **GENEROUS,
             },
             "telemetry": {"listen": "127.0.0.1:9651"},
         }

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edge_process import Edge, await_that, merged
+from edge_process import GENEROUS, Edge, await_that, merged
 from natlab import Addresses
 from stun import ALLOCATE, REQUESTED_TRANSPORT, SUCCESS, UDP_TRANSPORT, Closed, Wire, binding
 
@@ -46,7 +46,7 @@ def test_a_second_instance_is_refused_by_name_and_the_first_loses_nothing(lab, s
         assert f"{A.EDGE}:3478" in second.log() and str(first.process.pid) in second.log(), second.log()
         assert client.refresh(600).kind == SUCCESS
         # Every shard still answers: the group of sockets was not joined by the other process.
-        for _ in range(32):
+        for _ in range(12):
             with first.wire(lab.host("peer")) as wire:
                 assert binding(wire, timeout=1.0).kind == SUCCESS
         client.refresh(0)
@@ -69,7 +69,7 @@ def test_a_port_taken_by_another_program_costs_another_draw(lab, start_edge):
 
 
 def test_without_descriptors_new_allocations_get_508_and_old_ones_lose_nothing(lab, start_edge):
-    edge = start_edge(prefix=("prlimit", "--nofile=256:256", "--"))
+    edge = start_edge({"edge": GENEROUS}, prefix=("prlimit", "--nofile=450:450", "--"))
     first = edge.client(lab.host("crowd"), "first")
     with contextlib.ExitStack() as stack:
         stack.enter_context(first.wire)
@@ -88,8 +88,8 @@ def test_without_descriptors_new_allocations_get_508_and_old_ones_lose_nothing(l
             else:
                 assert answer.error == 508
                 refused += 1
-            assert len(clients) < 256
-        assert len(clients) > 100, "the reserve is small"
+            assert len(clients) < 450
+        assert len(clients) >= 100, "450 less the reserve of 256 and what is open already"
         # What the reserve is for: telemetry, new connections, and whoever is in a call already.
         assert edge.status("/metrics") == 200
         with edge.wire(lab.host("peer"), "tls") as wire:

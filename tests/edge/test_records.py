@@ -12,8 +12,8 @@ A = Addresses
 
 
 @pytest.fixture(scope="module")
-def edge(start_edge, tmp_path_factory):
-    return start_edge({"edge": {"records": {"file": tmp_path_factory.mktemp("records") / "records.jsonl"}}})
+def edge(start_module_edge, tmp_path_factory):
+    return start_module_edge({"edge": {"records": {"file": tmp_path_factory.mktemp("records") / "records.jsonl"}}})
 
 
 def records(edge):

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from edge_process import await_that
+from edge_process import GENEROUS, await_that
 from natlab import Addresses
 from stun import (
     CONNECTION_BIND,
@@ -27,7 +27,7 @@ ROUNDS = 24
 
 @pytest.fixture(scope="module")
 def edge_changes():
-    return {"edge": {"shards": 4, "mobility": True, "auth": {"allocations_per_identity": 8}}}
+    return {"edge": GENEROUS | {"shards": 4, "mobility": True, "auth": {"allocations_per_identity": 8}}}
 
 
 def test_four_shards_turn(edge):

@@ -97,7 +97,7 @@ def test_the_edge_sees_the_address_that_the_nat_gives(lab, edge, kind):
 
 
 @pytest.fixture(scope="module")
-def hidden_edge(lab, start_edge):
+def hidden_edge(lab, start_module_edge):
     """An edge behind a 1:1 NAT: it knows its public address by `advertise` alone."""
     lab.dmz()
     changes = {
@@ -107,7 +107,7 @@ def hidden_edge(lab, start_edge):
         "advertise": {A.DMZ: A.DMZ_PUBLIC},
         "relay": {"addresses": [A.DMZ], "allow_peers": []},
     }
-    return start_edge({"edge": changes}, host="dmz")
+    return start_module_edge({"edge": changes}, host="dmz")
 
 
 WITH_IPV4 = [kind for kind in KINDS if kind != "ipv6-only"]

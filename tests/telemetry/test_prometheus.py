@@ -8,13 +8,18 @@ import urllib.parse
 
 import pytest
 
-from edge_process import REPOSITORY, await_that
+from edge_process import GENEROUS, REPOSITORY, await_that
 from natlab import Addresses
 from stun import SUCCESS
 
 A = Addresses
 GRAFANA = pathlib.Path(REPOSITORY, "grafana")
 PORT = 9090
+
+
+@pytest.fixture(scope="module")
+def edge_changes():
+    return {"edge": GENEROUS}
 
 
 @pytest.fixture(scope="module")
