@@ -46,11 +46,8 @@ impl Control {
             None => {}
         }
         if tos != 0 {
-            let (level, kind) = if v6_socket {
-                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
-            } else {
-                (libc::IPPROTO_IP, libc::IP_TOS)
-            };
+            let (level, kind) =
+                if v6_socket { (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) } else { (libc::IPPROTO_IP, libc::IP_TOS) };
             used = self.put(used, level, kind, &c_int::from(tos).to_ne_bytes());
         }
         used
@@ -67,6 +64,11 @@ impl Control {
         space[HEADER..length].copy_from_slice(data);
         end
     }
+}
+
+/// How much of a control buffer the kernel says it used; the type of that length differs between C libraries.
+pub(crate) fn used(length: impl TryInto<usize>) -> usize {
+    length.try_into().map_or(CONTROL_BYTES, |length| length.min(CONTROL_BYTES))
 }
 
 /// What the kernel says beside a received datagram.

@@ -120,13 +120,19 @@ impl DtlsSessions {
 
     /// Takes a datagram of a client. What is neither of a session nor a handshake's first message is dropped.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8], out: &mut DtlsSink<'_>) {
-        if !self.sessions.contains_key(&from) && !(begins_handshake(datagram) && self.admit(now, from)) {
+        let known = self.sessions.contains_key(&from);
+        if !known && (!begins_handshake(datagram) || !self.admit(now, from)) {
             return;
         }
-        self.with_session(from, out, |session| {
-            session.dtls.handle_timeout(now)?;
-            session.dtls.handle_packet(datagram)
-        }, now);
+        self.with_session(
+            from,
+            out,
+            |session| {
+                session.dtls.handle_timeout(now)?;
+                session.dtls.handle_packet(datagram)
+            },
+            now,
+        );
     }
 
     /// Encrypts one application datagram for a client; `false` when it has no established session.
@@ -134,10 +140,15 @@ impl DtlsSessions {
         if self.sessions.get(&to).is_none_or(|session| session.phase != Phase::Established) {
             return false;
         }
-        self.with_session(to, out, |session| {
-            session.last_used = now;
-            session.dtls.send_application_data(plaintext).map(drop)
-        }, now)
+        self.with_session(
+            to,
+            out,
+            |session| {
+                session.last_used = now;
+                session.dtls.send_application_data(plaintext).map(drop)
+            },
+            now,
+        )
     }
 
     /// Ends a client's session, with close_notify.
@@ -151,7 +162,9 @@ impl DtlsSessions {
         while let Some(&(at, client)) = self.timers.first()
             && at <= now
         {
-            let Some(session) = self.sessions.get(&client) else { return };
+            let Some(session) = self.sessions.get(&client) else {
+                return;
+            };
             if now < session.deadline(&self.limits) {
                 self.with_session(client, out, |session| session.dtls.handle_timeout(now), now);
             } else if session.phase == Phase::Established {
@@ -217,7 +230,9 @@ impl DtlsSessions {
         mutation: impl FnOnce(&mut Session) -> Result<(), dimpl::Error>,
         now: Instant,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(&client) else { return false };
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return false;
+        };
         let before = session.phase;
         let mutated = mutation(session);
         let Drained { closed, timeout } = session.drain(now, client, &mut self.buffer, &mut self.plaintext, out);
@@ -246,7 +261,9 @@ impl DtlsSessions {
     }
 
     fn remove(&mut self, client: SocketAddr, out: &mut DtlsSink<'_>) {
-        let Some(session) = self.sessions.remove(&client) else { return };
+        let Some(session) = self.sessions.remove(&client) else {
+            return;
+        };
         self.timers.remove(&(session.wake, client));
         self.unproven.remove(&session.serial);
         if session.phase == Phase::Established {

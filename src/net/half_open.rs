@@ -120,11 +120,8 @@ mod tests {
     use super::*;
 
     fn count(total: usize, per_source: usize) -> Arc<HalfOpen> {
-        let limits = ListenerLimits {
-            half_open_max: total,
-            half_open_per_source_max: per_source,
-            ..ListenerLimits::default()
-        };
+        let limits =
+            ListenerLimits { half_open_max: total, half_open_per_source_max: per_source, ..ListenerLimits::default() };
         HalfOpen::new(limits)
     }
 

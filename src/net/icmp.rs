@@ -40,8 +40,8 @@ pub(crate) fn read_queued(fd: BorrowedFd<'_>) -> io::Result<Option<Option<IcmpEr
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
     }
-    let used = (header.msg_controllen as usize).min(control.0.len());
-    Ok(Some(name.decode().and_then(|peer| decode(peer, &control.0[..used]))))
+    let control = &control.0[..cmsg::used(header.msg_controllen)];
+    Ok(Some(name.decode().and_then(|peer| decode(peer, control))))
 }
 
 /// Finds struct sock_extended_err: errno (4 bytes), origin, type, code, padding, info (4 bytes), data (4 bytes).

@@ -38,10 +38,14 @@ mod dtls_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod group_tests;
+#[cfg(test)]
 mod listener_tests;
 #[cfg(test)]
 mod pipe_tests;
 #[cfg(test)]
 mod stream_tests;
+#[cfg(test)]
+mod udp_fixtures;
 #[cfg(test)]
 mod udp_tests;

@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinHandle;
 
 use crate::group::BindError;
-pub use crate::half_open::{HalfOpen, ListenerLimits};
 use crate::half_open::{Cap, Entered};
+pub use crate::half_open::{HalfOpen, ListenerLimits};
 use crate::handshake::{self, Failure};
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 use crate::tls::TlsSource;
@@ -51,19 +51,33 @@ pub struct Accepted {
 pub enum ListenerEvent {
     Accepted,
     /// The client's TLS does not fit ours, or is garbage.
-    HandshakeFailed { peer: IpAddr, reason: String },
+    HandshakeFailed {
+        peer: IpAddr,
+        reason: String,
+    },
     /// No whole message in time; `tls` says whether a handshake had begun.
-    TimedOut { peer: IpAddr, tls: bool },
+    TimedOut {
+        peer: IpAddr,
+        tls: bool,
+    },
     /// Not our protocol.
-    Invalid { peer: IpAddr },
+    Invalid {
+        peer: IpAddr,
+    },
     /// Closed by the client before its first message.
-    Closed { peer: IpAddr },
+    Closed {
+        peer: IpAddr,
+    },
     /// Refused: too many half-open connections of this source.
-    CappedSource { peer: IpAddr },
+    CappedSource {
+        peer: IpAddr,
+    },
     /// Refused: too many half-open connections of all sources.
     CappedTotal,
     /// Out of descriptors or memory: no accept for a moment. An operator should know.
-    AcceptPaused { error: String },
+    AcceptPaused {
+        error: String,
+    },
 }
 
 /// What a listener works with.
@@ -173,7 +187,16 @@ async fn receive_first(stream: tokio::net::TcpStream, peer: SocketAddr, spec: Ar
                     let handshake = progress.handshaken.map_or(Duration::ZERO, |at| at - accepted_at);
                     let (tls, buffered, listener) = (first.tls, first.plaintext, spec.listener);
                     (spec.on_event)(ListenerEvent::Accepted);
-                    (spec.on_accepted)(Accepted { stream, tls, buffered, peer, local, listener, accepted_at, handshake });
+                    (spec.on_accepted)(Accepted {
+                        stream,
+                        tls,
+                        buffered,
+                        peer,
+                        local,
+                        listener,
+                        accepted_at,
+                        handshake,
+                    });
                     return;
                 }
                 Err(_) => ListenerEvent::Closed { peer: peer_ip },

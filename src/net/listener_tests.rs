@@ -271,7 +271,8 @@ fn a_listener_without_descriptors_pauses_and_then_goes_on() {
     const CHILD: &str = "POSTERN_NET_TEST_CHILD";
     const NAME: &str = "listener_tests::a_listener_without_descriptors_pauses_and_then_goes_on";
     if std::env::var_os(CHILD).is_none() {
-        let child = Command::new(std::env::current_exe().unwrap()).args(["--exact", NAME]).env(CHILD, "1").output().unwrap();
+        let child =
+            Command::new(std::env::current_exe().unwrap()).args(["--exact", NAME]).env(CHILD, "1").output().unwrap();
         let said = String::from_utf8_lossy(&child.stdout);
         assert!(child.status.success() && said.contains("1 passed"), "{said}");
         return;

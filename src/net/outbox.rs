@@ -52,7 +52,8 @@ impl Outbox {
     /// Drops the frames that are too old to be worth sending; answers how many.
     pub(crate) fn expire(&mut self, now: Instant) -> usize {
         let mut dropped = 0;
-        while self.oldest_whole().is_some_and(|frame| now.saturating_duration_since(frame.queued) > MEDIA_QUEUE_AGE_MAX) {
+        while self.oldest_whole().is_some_and(|frame| now.saturating_duration_since(frame.queued) > MEDIA_QUEUE_AGE_MAX)
+        {
             self.drop_oldest();
             dropped += 1;
         }
@@ -102,7 +103,9 @@ impl Outbox {
 
     fn drop_oldest(&mut self) -> bool {
         let (index, start) = if self.head_written > 0 { (1, self.head_left()) } else { (0, 0) };
-        let Some(frame) = self.frames.remove(index) else { return false };
+        let Some(frame) = self.frames.remove(index) else {
+            return false;
+        };
         self.media.drain(start..start + frame.bytes);
         true
     }

@@ -93,8 +93,7 @@ fn tracks_udp_port_in(line: &str, ports: &RangeInclusive<u16>) -> bool {
 /// Who holds a UDP or TCP port on an address, as "name (pid 12)"; `None` when nobody does or it is another user's
 /// process, which we may not look into. Reads all of /proc: for error messages only.
 pub fn port_owner(addr: SocketAddr, udp: bool) -> Option<String> {
-    let tables: [&str; 2] =
-        if udp { ["/proc/net/udp", "/proc/net/udp6"] } else { ["/proc/net/tcp", "/proc/net/tcp6"] };
+    let tables: [&str; 2] = if udp { ["/proc/net/udp", "/proc/net/udp6"] } else { ["/proc/net/tcp", "/proc/net/tcp6"] };
     let inode = tables.iter().find_map(|table| {
         let table = fs::read_to_string(table).ok()?;
         table.lines().skip(1).find_map(|line| socket_inode(line, addr, udp))
@@ -139,7 +138,9 @@ fn parse_endpoint(text: &str) -> Option<SocketAddr> {
 }
 
 fn holds_inode(process: &Path, inode: u64) -> bool {
-    let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
+    let Ok(descriptors) = fs::read_dir(process.join("fd")) else {
+        return false;
+    };
     descriptors.flatten().any(|descriptor| fs::metadata(descriptor.path()).is_ok_and(|meta| meta.ino() == inode))
 }
 

@@ -136,9 +136,8 @@ impl Reactor {
     /// # Errors
     /// None that a correct program meets.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        let millis = timeout.map_or(-1, |timeout| {
-            i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-        });
+        let millis =
+            timeout.map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
         events.raw.clear();
         events.woken = false;
         let room = events.raw.capacity().min(i32::MAX as usize) as i32;

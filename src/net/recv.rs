@@ -83,8 +83,7 @@ impl RecvBatch {
             return None;
         }
         let header = &self.headers[i];
-        let control_len = (header.msg_hdr.msg_controllen as usize).min(self.controls[i].0.len());
-        let beside = cmsg::decode(&self.controls[i].0[..control_len]);
+        let beside = cmsg::decode(&self.controls[i].0[..cmsg::used(header.msg_hdr.msg_controllen)]);
         let from = self.names[i].decode()?;
         let length = (header.msg_len as usize).min(DATAGRAM_BYTES_MAX);
         Some(Received {
@@ -100,9 +99,8 @@ impl RecvBatch {
     /// The kernel's drop counter as of the last datagram received.
     pub(crate) fn dropped(&self) -> Option<u32> {
         let last = self.received.checked_sub(1)?;
-        let control = &self.controls[last].0;
-        let used = (self.headers[last].msg_hdr.msg_controllen as usize).min(control.len());
-        cmsg::decode(&control[..used]).dropped
+        let used = cmsg::used(self.headers[last].msg_hdr.msg_controllen);
+        cmsg::decode(&self.controls[last].0[..used]).dropped
     }
 
     /// Receives up to `max` datagrams.
@@ -181,5 +179,8 @@ impl RecvBatch {
 
 /// Errors that are about this machine, not about a peer.
 fn is_local(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS | libc::EBADF | libc::ENOTSOCK | libc::EINVAL | libc::EFAULT))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOMEM | libc::ENOBUFS | libc::EBADF | libc::ENOTSOCK | libc::EINVAL | libc::EFAULT)
+    )
 }

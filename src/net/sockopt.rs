@@ -44,9 +44,8 @@ pub(crate) fn read_ints<const N: usize>(fd: BorrowedFd<'_>, level: c_int, name: 
     let mut values = [0_u32; N];
     let mut length = mem::size_of_val(&values) as socklen_t;
     // SAFETY: the buffer is ours and `length` says how many bytes of it the kernel may write; any bits are valid u32.
-    let status = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), level, name, values.as_mut_ptr().cast::<c_void>(), &mut length)
-    };
+    let status =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, values.as_mut_ptr().cast::<c_void>(), &mut length) };
     if status == 0 { Ok(values) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -181,7 +181,9 @@ impl Stream {
                 while tls.wants_write() {
                     match tls.write_tls(&mut self.socket) {
                         Ok(_) => {}
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flush::Pending),
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                            return Ok(Flush::Pending);
+                        }
                         Err(error) if error.kind() == ErrorKind::Interrupted => {}
                         Err(error) => return Err(error),
                     }

@@ -121,7 +121,9 @@ impl PeerListener {
                     socket.set_nonblocking(true)?;
                     let socket = TcpStream::from(socket);
                     tune(&socket)?;
-                    let Some(from) = from.as_socket() else { continue };
+                    let Some(from) = from.as_socket() else {
+                        continue;
+                    };
                     return Ok(Some((TcpPeer { socket }, from)));
                 }
                 Err(error) => match error.kind() {

@@ -91,7 +91,8 @@ impl UdpSocket {
             sockopt::set_int(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
         }
         if options.transparent_errors {
-            let (level, name) = family(v6, (libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR));
+            let (level, name) =
+                family(v6, (libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR));
             sockopt::set_int(fd, level, name, 1)?;
         }
         fragment_freely(fd, v6)?;
@@ -212,7 +213,9 @@ impl UdpSocket {
             f(error);
         }
         while read < max {
-            let Some(entry) = icmp::read_queued(self.as_fd())? else { break };
+            let Some(entry) = icmp::read_queued(self.as_fd())? else {
+                break;
+            };
             read += 1;
             if let Some(error) = entry {
                 f(error);
@@ -256,7 +259,8 @@ impl UdpSocket {
         let asked = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
         asked.bind(&SocketAddr::new(self.local.ip(), 0).into())?;
         asked.connect(&to.into())?;
-        let (level, name) = family(to.is_ipv6(), (libc::IPPROTO_IP, libc::IP_MTU), (libc::IPPROTO_IPV6, libc::IPV6_MTU));
+        let (level, name) =
+            family(to.is_ipv6(), (libc::IPPROTO_IP, libc::IP_MTU), (libc::IPPROTO_IPV6, libc::IPV6_MTU));
         sockopt::read_ints::<1>(asked.as_fd(), level, name).map(|[mtu]| mtu)
     }
 

@@ -1,50 +1,13 @@
-//! UDP sockets, batches and groups against the kernel, on loopback.
+//! UDP sockets and batches against the kernel, on loopback.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::limits::{HEADROOM, TAILROOM};
 use crate::reactor::{Events, Interest, Reactor};
-use crate::{BindError, IcmpError, Outgoing, RecvBatch, ReusePortGroup, SendBatch, SendReport, UdpOptions, UdpSocket};
-
-const LOOPBACK: &str = "127.0.0.1:0";
-
-fn bind(addr: &str, transparent_errors: bool) -> UdpSocket {
-    let options = UdpOptions { transparent_errors, ..UdpOptions::default() };
-    UdpSocket::bind(addr.parse().unwrap(), &options).unwrap()
-}
-
-fn to(socket: &UdpSocket, payload: &'static [u8]) -> Outgoing<'static> {
-    Outgoing { payload, to: socket.local_addr(), from_ip: None, tos: 0, dont_fragment: false }
-}
-
-/// An address on which nobody listens.
-fn dead_peer() -> SocketAddr {
-    bind(LOOPBACK, false).local_addr()
-}
-
-fn wait_readable(fd: &impl AsFd, timeout: Duration) -> bool {
-    let reactor = Reactor::new().unwrap();
-    reactor.register(fd, 1, Interest::READ).unwrap();
-    let mut events = Events::with_capacity(1);
-    reactor.wait(&mut events, Some(timeout)).unwrap();
-    events.iter().next().is_some()
-}
-
-/// Payloads of what waits; loopback delivers before the send returns.
-fn received(socket: &UdpSocket, batch: &mut RecvBatch) -> Vec<Vec<u8>> {
-    wait_readable(socket, Duration::from_millis(500));
-    let mut payloads = Vec::new();
-    while socket.recv_batch(batch).unwrap() > 0 {
-        for i in 0..batch.len() {
-            let datagram = batch.get_mut(i).unwrap();
-            payloads.push(datagram.buffer[datagram.range].to_vec());
-        }
-    }
-    payloads
-}
+use crate::udp_fixtures::{LOOPBACK, bind, dead_peer, received, to, wait_readable};
+use crate::{IcmpError, Outgoing, RecvBatch, SendBatch, SendReport, UdpOptions, UdpSocket};
 
 fn a_batch_crosses(addr: &str, mut outgoing: SendBatch, mut incoming: RecvBatch) {
     let (sender, receiver) = (bind(addr, false), bind(addr, false));
@@ -128,78 +91,6 @@ fn datagrams_dropped_by_the_kernel_are_counted() {
 }
 
 #[test]
-fn a_group_takes_nothing_before_it_opens_and_everything_after() {
-    let group = ReusePortGroup::bind(LOOPBACK.parse().unwrap(), 4, &UdpOptions::default()).unwrap();
-    let clients: Vec<UdpSocket> = (0..40).map(|_| bind(LOOPBACK, false)).collect();
-    let mut batch = RecvBatch::new(64);
-    let send_all = |payload| clients.iter().for_each(|client| client.send(&to(&group.sockets[0], payload)).unwrap());
-    send_all(b"early");
-    group.open().unwrap();
-    let mut owners = Vec::new();
-    for round in 0..3 {
-        send_all(b"late");
-        let mut shares = Vec::new();
-        for member in &group.sockets {
-            wait_readable(member, Duration::from_millis(200));
-            let mut clients = Vec::new();
-            while member.recv_batch(&mut batch).unwrap() > 0 {
-                for i in 0..batch.len() {
-                    let datagram = batch.get_mut(i).unwrap();
-                    assert_eq!(&datagram.buffer[datagram.range], b"late");
-                    clients.push(datagram.from);
-                }
-            }
-            clients.sort();
-            shares.push(clients);
-        }
-        assert_eq!(shares.iter().map(Vec::len).sum::<usize>(), clients.len());
-        if round == 0 {
-            owners = shares;
-            assert!(owners.iter().filter(|share| !share.is_empty()).count() > 1, "spread over the members");
-        } else {
-            assert_eq!(shares, owners, "a client stays with its member");
-        }
-    }
-    assert!(group.sockets.iter().all(|member| member.kernel_drops() == 0), "the closed gate is no loss");
-}
-
-#[test]
-fn a_second_instance_is_refused_and_the_first_is_named() {
-    let group = ReusePortGroup::bind(LOOPBACK.parse().unwrap(), 2, &UdpOptions::default()).unwrap();
-    let addr = group.sockets[0].local_addr();
-    let error = ReusePortGroup::bind(addr, 2, &UdpOptions::default()).unwrap_err();
-    let BindError::InUse { addr: refused, owner } = &error else { panic!("{error}") };
-    assert_eq!(*refused, addr);
-    assert!(owner.as_ref().unwrap().contains(&format!("pid {}", std::process::id())));
-    assert!(error.to_string().contains(&addr.to_string()));
-}
-
-#[test]
-fn a_foreign_address_is_refused_by_name() {
-    let error = ReusePortGroup::bind("192.0.2.1:3478".parse().unwrap(), 1, &UdpOptions::default()).unwrap_err();
-    assert!(matches!(error, BindError::Failed { .. }));
-    assert!(error.to_string().contains("192.0.2.1:3478"));
-}
-
-#[test]
-fn an_inherited_group_keeps_order_and_clients() {
-    let group = ReusePortGroup::bind(LOOPBACK.parse().unwrap(), 3, &UdpOptions::default()).unwrap();
-    group.open().unwrap();
-    let client = bind(LOOPBACK, false);
-    client.send(&to(&group.sockets[0], b"before")).unwrap();
-    let mut batch = RecvBatch::new(4);
-    let owner = |group: &ReusePortGroup, batch: &mut RecvBatch| {
-        group.sockets.iter().position(|member| !received(member, batch).is_empty()).unwrap()
-    };
-    let first = owner(&group, &mut batch);
-    let fds: Vec<OwnedFd> = group.sockets.into_iter().map(OwnedFd::from).collect();
-    let heir = ReusePortGroup::from_fds(fds).unwrap();
-    heir.open().unwrap();
-    client.send(&to(&heir.sockets[0], b"after")).unwrap();
-    assert_eq!(owner(&heir, &mut batch), first);
-}
-
-#[test]
 fn a_dead_peer_costs_the_living_one_no_datagram_of_a_batch() {
     let (relay, alive, dead) = (bind(LOOPBACK, true), bind(LOOPBACK, false), dead_peer());
     let mut batch = SendBatch::new(16);
@@ -238,8 +129,7 @@ fn icmp_errors_are_told_with_the_peer_that_they_are_about() {
     }
     let mut errors = Vec::new();
     assert_eq!(relay.drain_errors(8, |error| errors.push(error)).unwrap(), 2);
-    let port_unreachable =
-        |peer| IcmpError { peer, v6: false, icmp_type: 3, code: 3, info: 0 };
+    let port_unreachable = |peer| IcmpError { peer, v6: false, icmp_type: 3, code: 3, info: 0 };
     assert_eq!(errors, [port_unreachable(dead), port_unreachable(also_dead)]);
     assert_eq!(relay.drain_errors(8, |_| ()).unwrap(), 0);
 }
