@@ -10,9 +10,11 @@ use postern_turn::request::Request;
 
 use crate::shared::{Shared, ToShard};
 
-/// Frames the first bytes of a connection: they must be a STUN message.
+/// Frames the first bytes of a connection: they must be a STUN message. Nobody has a channel yet, so what begins like
+/// ChannelData (as a web browser's "GET " does) is not waited for.
 pub(crate) fn first_message(bytes: &[u8]) -> FirstMessage {
     match frame_stream(bytes) {
+        Frame::Incomplete { .. } if bytes.first().is_some_and(|first| first >> 6 != 0) => FirstMessage::Invalid,
         Frame::Incomplete { .. } => FirstMessage::Incomplete,
         Frame::Stun { bytes } => FirstMessage::Whole(bytes),
         Frame::ChannelData { .. } | Frame::Invalid => FirstMessage::Invalid,
@@ -42,4 +44,21 @@ fn data_connection_owner(buffered: &[u8]) -> Option<usize> {
     let request = Request::from_message(&message);
     let id = request.connection_id.filter(|_| request.method == Method::ConnectionBind)?;
     Some(usize::from(id.shard()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_web_browser_is_turned_away_at_its_first_byte() {
+        assert_eq!(first_message(b"GET / HTTP/1.1\r\n"), FirstMessage::Invalid);
+    }
+
+    #[test]
+    fn the_beginning_of_a_stun_message_is_waited_for() {
+        let binding = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        assert_eq!(first_message(&binding[..7]), FirstMessage::Incomplete);
+        assert_eq!(first_message(&binding), FirstMessage::Whole(20));
+    }
 }

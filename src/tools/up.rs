@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
@@ -12,6 +13,7 @@ use postern_config::{Loaded, Source, load_source};
 use postern_edge::{Listening, Origin, Stop};
 use postern_telemetry::Format;
 use postern_token::{Issuer, KeyRing, Secret, Token};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::certs::{Authority, Usage, WORKER_NAME, write_new};
 use crate::doctor::unix_secs;
@@ -48,6 +50,8 @@ struct Printed<'a> {
 /// # Errors
 /// When loopback cannot be bound, or the temporary directory cannot be written to.
 pub async fn run(args: Args) -> Result<ExitCode> {
+    // Handlers first: from here on a signal no longer kills, and what was made is removed.
+    let mut signals = Signals::new()?;
     let secret = random_secret()?;
     let scratch = Scratch::new()?;
     let ports = Ports::choose()?;
@@ -55,11 +59,48 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let _logging = postern_telemetry::init(&loaded.config.telemetry.log, Format::Text)?;
     let token = issue(&secret)?;
     let program = std::env::current_exe().map_or_else(|_| "postern".into(), |path| path.display().to_string());
+    let is_ready = AtomicBool::new(false);
     let ready = |listening: &Listening| {
+        is_ready.store(true, Ordering::Relaxed);
         println!("{}", Printed { listening, token: &token, dir: scratch.path(), program: &program }.text());
     };
-    postern_edge::run(loaded, Origin::Embedded, Stop::AtOnce, ready).await?;
+    tokio::select! {
+        ended = postern_edge::run(loaded, Origin::Embedded, Stop::AtOnce, ready) => ended?,
+        () = signals.end(&is_ready) => {}
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The signals that end this command where the edge itself does not: all of them while it starts, and a closed terminal.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let on = |kind| signal(kind).context("signals cannot be handled");
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self, edge_is_ready: &AtomicBool) {
+        loop {
+            tokio::select! {
+                // For an edge with a file it means a reload; this one has nothing to load again.
+                _ = self.hangup.recv() => return,
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if !edge_is_ready.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
 }
 
 /// Makes the certificates and the configuration, all in `dir`.
@@ -114,8 +155,10 @@ impl Ports {
         let listeners = |port: u16| list(self.hosts.iter().map(|host| SocketAddr::new(*host, port)));
         let [turn, turns] = [self.turn, self.turns].map(listeners);
         let relays = list(self.hosts.iter());
-        let uri = |scheme: &str, port: u16, transport: &str| format!("\"{scheme}:localhost:{port}?transport={transport}\"");
-        let internet = [uri("turn", self.turn, "udp"), uri("turn", self.turn, "tcp"), uri("turns", self.turns, "tcp")].join(", ");
+        let uri =
+            |scheme: &str, port: u16, transport: &str| format!("\"{scheme}:localhost:{port}?transport={transport}\"");
+        let internet =
+            [uri("turn", self.turn, "udp"), uri("turn", self.turn, "tcp"), uri("turns", self.turns, "tcp")].join(", ");
         format!(
             r#"[edge]
 realm = "{REALM}"
@@ -127,6 +170,8 @@ private_key = "edge.key"
 [edge.relay]
 addresses = {relays}
 ports = "{RELAY_PORTS}"
+# So that whoever tries it out can be the peer as well.
+allow_peers = {relays}
 [edge.auth]
 secrets = [{{ id = "{KEY_ID}", value = "{secret}" }}]
 [edge.tokens]
@@ -157,7 +202,9 @@ fn free_port(hosts: &[IpAddr], standard: u16, taken: &[u16]) -> Result<u16> {
     const TRIES: usize = 50;
     let free = |port: u16| {
         !taken.contains(&port)
-            && hosts.iter().all(|host| UdpSocket::bind((*host, port)).is_ok() && TcpListener::bind((*host, port)).is_ok())
+            && hosts
+                .iter()
+                .all(|host| UdpSocket::bind((*host, port)).is_ok() && TcpListener::bind((*host, port)).is_ok())
     };
     if free(standard) {
         return Ok(standard);
@@ -200,8 +247,9 @@ impl Printed<'_> {
         if let Some(address) = self.listening.telemetry {
             let _ = writeln!(text, "  {:<10} http://{address}/metrics", "telemetry");
         }
-        let _ = writeln!(text, "  {:<10} username {}  password {}", "token", self.token.username, self.token.password());
-        let dir = self.dir.display();
+        let _ =
+            writeln!(text, "  {:<10} username {}  password {}", "token", self.token.username, self.token.password());
+        let dir = quoted(&self.dir.display().to_string());
         if let Some(address) = self.listening.tokens {
             let _ = write!(
                 text,
@@ -276,12 +324,23 @@ mod tests {
     #[test]
     fn the_printed_line_is_a_whole_command() {
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let listening =
-            Listening { udp: vec![address(3478)], tls: vec![address(5349)], tokens: Some(address(8443)), ..Listening::default() };
+        let listening = Listening {
+            udp: vec![address(3478)],
+            tls: vec![address(5349)],
+            tokens: Some(address(8443)),
+            ..Listening::default()
+        };
         let token = issue("a-secret-of-the-tests").unwrap();
-        let printed = Printed { listening: &listening, token: &token, dir: Path::new("/run/x"), program: "/opt/my bin/postern" };
+        let printed =
+            Printed { listening: &listening, token: &token, dir: Path::new("/run/x"), program: "/opt/my bin/postern" };
         let line = printed.text().lines().find(|line| line.contains(" doctor ")).unwrap().to_owned();
-        for part in ["'/opt/my bin/postern' doctor", "--server 'turn:127.0.0.1:3478'", "--server 'turns:127.0.0.1:5349'", "--ca /run/x/ca.pem", token.password()] {
+        for part in [
+            "'/opt/my bin/postern' doctor",
+            "--server 'turn:127.0.0.1:3478'",
+            "--server 'turns:127.0.0.1:5349'",
+            "--ca /run/x/ca.pem",
+            token.password(),
+        ] {
             assert!(line.contains(part), "{part} in {line}");
         }
     }
