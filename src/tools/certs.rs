@@ -128,7 +128,8 @@ pub fn write_set(dir: &Path, names: &[String], worker: &str) -> Result<Vec<PathB
         files.push((format!("{stem}.key"), pair.key_pem));
     }
 
-    let present: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).filter(|name| dir.join(name).exists()).collect();
+    let present: Vec<&str> =
+        files.iter().map(|(name, _)| name.as_str()).filter(|name| dir.join(name).exists()).collect();
     if !present.is_empty() {
         bail!("{} already holds {}: choose another directory, or move them away", dir.display(), present.join(", "));
     }

@@ -1,5 +1,6 @@
 //! `postern doctor`: an endpoint outside that proves a relay, transport by transport, and says what to mend.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,7 +113,8 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn print(report: &Report, json: bool, passed: bool, verdict: &str) -> Result<ExitCode> {
-    print!("{}", if json { report.json(passed, verdict)? + "\n" } else { report.text(verdict) });
+    let text = if json { report.json(passed, verdict)? + "\n" } else { report.text(verdict) };
+    std::io::stdout().write_all(text.as_bytes()).context("the report cannot be printed")?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

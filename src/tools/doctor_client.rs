@@ -91,8 +91,7 @@ impl Client {
         let transport = vec![RequestedTrasport::new(protocols::UDP).into()];
         let request = message::encode(ALLOCATE, MessageClass::Request, transport, None)?;
         let answer = message::decode(&self.ask(request).await?)?;
-        let code =
-            if answer.class() == MessageClass::SuccessResponse { 0 } else { message::error_code(&answer) };
+        let code = if answer.class() == MessageClass::SuccessResponse { 0 } else { message::error_code(&answer) };
         Ok(Unauthenticated { code, challenge: message::challenge(&answer) })
     }
 

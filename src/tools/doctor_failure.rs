@@ -35,11 +35,15 @@ impl Failure {
     /// What the one who reads the report should do.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Unreachable(_) => "check that the edge listens there, and that every firewall between lets this port through".into(),
+            Self::Unreachable(_) => {
+                "check that the edge listens there, and that every firewall between lets this port through".into()
+            }
             Self::NoRoute(_) => "nothing to do unless this network should have that address family".into(),
             Self::Refused { code, .. } => refusal_remedy(*code).into(),
             Self::Protocol(_) => "check that the address is a TURN server, and that no middlebox rewrites STUN".into(),
-            Self::Tls(_) => "check that the port speaks TLS 1.2 or 1.3 and that the certificate pair loads (`postern check`)".into(),
+            Self::Tls(_) => {
+                "check that the port speaks TLS 1.2 or 1.3 and that the certificate pair loads (`postern check`)".into()
+            }
         }
     }
 }
@@ -48,10 +52,14 @@ fn refusal_remedy(code: u16) -> &'static str {
     match code {
         300 => "the edge is draining: use the alternate server, or wait until it is back",
         400 => "the server does not understand a request of RFC 8656: look for a middlebox, or at the server's log",
-        401 => "the credential is wrong or has expired: issue a fresh one, compare secrets (`postern token verify`) and clocks",
+        401 => {
+            "the credential is wrong or has expired: issue a fresh one, compare secrets (`postern token verify`) and clocks"
+        }
         403 => "the edge's policy denies this peer: only `allow_peers` opens private addresses",
         437 => "an old allocation holds this address and port: wait a minute and repeat",
-        438 => "the server never accepts its own nonce: is the address of the client stable, and do all edges share their secrets?",
+        438 => {
+            "the server never accepts its own nonce: is the address of the client stable, and do all edges share their secrets?"
+        }
         440 => "the edge has no relay address of this family: add one to `edge.relay.addresses`",
         441 => "an allocation of another user is in the way: wait until it has expired",
         442 => "the edge does not relay UDP: it must, to carry media",

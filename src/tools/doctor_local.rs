@@ -24,7 +24,9 @@ pub fn examine(path: &Path) -> Report {
     let config = match postern_config::load(path, &own_addresses) {
         Ok(loaded) => loaded.config,
         Err(faults) => {
-            let fail = |fault: postern_config::Finding| Finding::fail("configuration", fault.to_string(), "see `postern check`");
+            let fail = |fault: postern_config::Finding| {
+                Finding::fail("configuration", fault.to_string(), "see `postern check`")
+            };
             report.findings.extend(faults.into_iter().map(fail));
             return report;
         }
@@ -84,12 +86,16 @@ fn descriptors(config: &Config, hard_limit: io::Result<u64>) -> Finding {
     let relay = &config.edge.relay;
     let wanted = u64::from(relay.ports.count()) * relay.addresses.len() as u64 + DESCRIPTORS_RESERVED;
     match hard_limit {
-        Ok(limit) if limit >= wanted => {
-            Finding::ok("descriptor limit", format!("{limit} for what is started from here, {wanted} serve every relay port"))
-        }
+        Ok(limit) if limit >= wanted => Finding::ok(
+            "descriptor limit",
+            format!("{limit} for what is started from here, {wanted} serve every relay port"),
+        ),
         Ok(limit) => Finding::warn(
             "descriptor limit",
-            format!("{limit} for what is started from here: {} of {wanted} are missing when all relay ports are taken", wanted - limit),
+            format!(
+                "{limit} for what is started from here: {} of {wanted} are missing when all relay ports are taken",
+                wanted - limit
+            ),
             format!("LimitNOFILE={wanted} in the unit, or a smaller `edge.relay.ports`"),
         ),
         Err(error) => Finding::unknown("descriptor limit", error.to_string(), "run `ulimit -Hn` as the edge's user"),
@@ -108,8 +114,7 @@ fn ephemeral(
             return Finding::unknown("port range", error.to_string(), "read net.ipv4.ip_local_port_range on the host");
         }
     };
-    let at_risk =
-        |port: &u16| drawn.contains(port) && !reserved.iter().any(|range| range.contains(port));
+    let at_risk = |port: &u16| drawn.contains(port) && !reserved.iter().any(|range| range.contains(port));
     match (ports.first..=ports.last).filter(at_risk).count() {
         0 => Finding::ok("port range", format!("{ports} is left alone by the kernel")),
         count => Finding::warn(
@@ -126,17 +131,21 @@ fn tracking(ports: PortRange, table: Option<Conntrack>, tracked: Option<usize>) 
     let room = u64::from(ports.count()) * 2;
     match (table, tracked) {
         (None, _) => Finding::ok(CHECK, "not loaded"),
-        (Some(_), Some(flows)) if flows > 0 => {
-            Finding::warn(CHECK, format!("{flows} flows of the relay ports are tracked: that costs CPU on every packet"), remedy)
-        }
+        (Some(_), Some(flows)) if flows > 0 => Finding::warn(
+            CHECK,
+            format!("{flows} flows of the relay ports are tracked: that costs CPU on every packet"),
+            remedy,
+        ),
         (Some(Conntrack { count, max }), _) if count > 0 && max < room => {
             Finding::warn(CHECK, format!("the table holds {max} flows, the relay ports may need {room}"), remedy)
         }
         (Some(Conntrack { count: 0, .. }), _) => Finding::ok(CHECK, "loaded, and tracks nothing here"),
         (Some(_), Some(_)) => Finding::ok(CHECK, "tracks no flow of the relay ports"),
-        (Some(Conntrack { count, .. }), None) => {
-            Finding::unknown(CHECK, format!("{count} flows are tracked, whose may not be seen"), "run this as root, while calls are up")
-        }
+        (Some(Conntrack { count, .. }), None) => Finding::unknown(
+            CHECK,
+            format!("{count} flows are tracked, whose may not be seen"),
+            "run this as root, while calls are up",
+        ),
     }
 }
 
@@ -145,7 +154,11 @@ fn routes(config: &Config) -> Vec<Finding> {
     let relay = &config.edge.relay;
     if relay.allow_peers.is_empty() {
         let why = "`allow_peers` is empty: nothing inside can be a peer";
-        return vec![Finding::unknown("routes", why, "allow the network of the workers, unless both sides of all calls are outside")];
+        return vec![Finding::unknown(
+            "routes",
+            why,
+            "allow the network of the workers, unless both sides of all calls are outside",
+        )];
     }
     let mut findings = Vec::new();
     for network in relay.allow_peers.iter().take(NETWORKS_MAX) {
@@ -157,7 +170,11 @@ fn routes(config: &Config) -> Vec<Finding> {
         }
         for address in of_family {
             let default = system::route_to(somewhere(inside)).ok().and_then(|route| route.gateway);
-            let found = Routes { from_relay: system::route_from(*address, inside), preferred: system::route_to(inside), default };
+            let found = Routes {
+                from_relay: system::route_from(*address, inside),
+                preferred: system::route_to(inside),
+                default,
+            };
             findings.extend(route(network, *address, found));
         }
     }
@@ -241,7 +258,8 @@ mod tests {
     #[test]
     fn small_buffers_are_warned_of_and_unreadable_ones_unknown() {
         let asked = SocketsConfig { listener_bytes: 1_000_000, relay_bytes: 64_000 };
-        let statuses = |rmem, wmem| buffers(&asked, rmem, wmem).iter().map(|finding| finding.status).collect::<Vec<_>>();
+        let statuses =
+            |rmem, wmem| buffers(&asked, rmem, wmem).iter().map(|finding| finding.status).collect::<Vec<_>>();
         assert_eq!(statuses(Ok(1_000_000), Ok(212_992)), [Status::Ok, Status::Warn]);
         assert_eq!(statuses(denied(), Ok(2_000_000)), [Status::Unknown, Status::Ok]);
     }

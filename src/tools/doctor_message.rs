@@ -3,12 +3,10 @@
 use std::net::SocketAddr;
 
 use stun_rs::attributes::StunAttribute;
-use stun_rs::attributes::stun::{
-    ErrorCode, Fingerprint, MessageIntegrity, Nonce, Realm, UserName, XorMappedAddress,
-};
+use stun_rs::attributes::stun::{ErrorCode, Fingerprint, MessageIntegrity, Nonce, Realm, UserName, XorMappedAddress};
 use stun_rs::{
-    Algorithm, AlgorithmId, DecoderContextBuilder, HMACKey, MessageClass, MessageDecoderBuilder,
-    MessageEncoderBuilder, MessageMethod, StunMessage, StunMessageBuilder,
+    Algorithm, AlgorithmId, DecoderContextBuilder, HMACKey, MessageClass, MessageDecoderBuilder, MessageEncoderBuilder,
+    MessageMethod, StunMessage, StunMessageBuilder,
 };
 
 use crate::doctor_failure::Failure;
@@ -76,7 +74,8 @@ pub fn encode(
     attributes: Vec<StunAttribute>,
     signature: Option<&Signature>,
 ) -> Result<Outgoing, Failure> {
-    let data_bytes: usize = attributes.iter().filter_map(|attribute| attribute.as_data().ok()).map(|data| data.as_bytes().len()).sum();
+    let data_bytes: usize =
+        attributes.iter().filter_map(|attribute| attribute.as_data().ok()).map(|data| data.as_bytes().len()).sum();
     let mut builder = StunMessageBuilder::new(method, class);
     for attribute in attributes {
         builder = builder.with_attribute(attribute);
@@ -116,11 +115,10 @@ pub fn decode(bytes: &[u8]) -> Result<StunMessage, Failure> {
 /// When it is missing or wrong: whoever answered does not know the password.
 pub fn decode_authenticated(bytes: &[u8], key: &HMACKey) -> Result<StunMessage, Failure> {
     let context = DecoderContextBuilder::default().with_key(key.clone()).with_validation().build();
-    let (message, _) = MessageDecoderBuilder::default()
-        .with_context(context)
-        .build()
-        .decode(bytes)
-        .map_err(|error| Failure::protocol(format!("an answer of the server fails its integrity check: {error}")))?;
+    let (message, _) =
+        MessageDecoderBuilder::default().with_context(context).build().decode(bytes).map_err(|error| {
+            Failure::protocol(format!("an answer of the server fails its integrity check: {error}"))
+        })?;
     // The decoder checks the attribute only where it is present.
     if message.get::<MessageIntegrity>().is_none() {
         return Err(Failure::protocol("a success answer of the server carries no MESSAGE-INTEGRITY"));

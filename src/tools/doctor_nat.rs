@@ -86,7 +86,9 @@ fn blocked(check: String, path: &str, failure: &Failure) -> Examined {
 fn translation(path: &str, local: Option<SocketAddr>, mapped: SocketAddr) -> Finding {
     let check = format!("{path} nat");
     match local {
-        Some(local) if local == mapped => Finding::ok(check, format!("none: the server sees us at our own address {local}")),
+        Some(local) if local == mapped => {
+            Finding::ok(check, format!("none: the server sees us at our own address {local}"))
+        }
         Some(local) => Finding::ok(check, format!("present: {local} is seen as {mapped}")),
         None => Finding::unknown(check, format!("we are seen as {mapped}, our own address is not known"), "repeat"),
     }
@@ -114,11 +116,14 @@ async fn behaviour(
             format!("the server's OTHER-ADDRESS {other} is no other address and port")
         }
         Some(other) => match mapping(socket, server, other, mapped).await {
-            Ok(mapping) => return vec![mapping_finding(&checks[0], mapping), filtering_finding(&checks[1], server).await],
+            Ok(mapping) => {
+                return vec![mapping_finding(&checks[0], mapping), filtering_finding(&checks[1], server).await];
+            }
             Err(failure) => failure.to_string(),
         },
     };
-    let remedy = "nothing to do: media by the relay works behind every kind; `edge.nat_discovery` would tell which it is";
+    let remedy =
+        "nothing to do: media by the relay works behind every kind; `edge.nat_discovery` would tell which it is";
     checks.map(|check| Finding::unknown(check, &why, remedy)).into()
 }
 
@@ -174,7 +179,9 @@ async fn filtering(server: SocketAddr) -> Result<Behaviour, Failure> {
     let port = ChangeRequest::new(Some(ChangeRequestFlags::ChangePort.into()));
     match heard(ask(&socket, server, Some(port)).await)? {
         Some(from) if from.port() != server.port() => Ok(Behaviour::AddressDependent),
-        Some(from) => Err(Failure::protocol(format!("asked to answer from another port, the server answers from {from}"))),
+        Some(from) => {
+            Err(Failure::protocol(format!("asked to answer from another port, the server answers from {from}")))
+        }
         None => Ok(Behaviour::AddressAndPortDependent),
     }
 }

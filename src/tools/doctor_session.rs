@@ -87,10 +87,13 @@ impl Session {
             }
         }
         let nowhere = || Failure::Unreachable("no address".into());
-        Err(failures.into_iter().reduce(|all, next| match next {
-            Failure::NoRoute(_) => all,
-            _ => Failure::Unreachable(format!("{all}; {next}")),
-        }).unwrap_or_else(nowhere))
+        Err(failures
+            .into_iter()
+            .reduce(|all, next| match next {
+                Failure::NoRoute(_) => all,
+                _ => Failure::Unreachable(format!("{all}; {next}")),
+            })
+            .unwrap_or_else(nowhere))
     }
 
     async fn connect(&self, server: SocketAddr) -> Result<(Client, bool), Failure> {
@@ -215,7 +218,8 @@ impl Session {
                 return Ok(peer);
             }
             Err(failure @ Failure::Refused { code: 403, .. }) => {
-                let remedy = "nothing to do where the doctor runs beside the edge or on a private network; see `allow_peers`";
+                let remedy =
+                    "nothing to do where the doctor runs beside the edge or on a private network; see `allow_peers`";
                 self.notebook.note(Finding::unknown(check, failure.to_string(), remedy));
             }
             Err(failure) => {
@@ -281,7 +285,11 @@ fn judge_media(media: &Media, outcome: &Outcome) -> Vec<Finding> {
     );
     let lossy = |direction: &crate::doctor_report::Direction| direction.loss_percent() > LOSS_WARN_PERCENT;
     let mut findings = vec![if !media.trusted {
-        Finding::fail(check, format!("{detail}; but no client would accept the certificate"), "mend the certificate, see above")
+        Finding::fail(
+            check,
+            format!("{detail}; but no client would accept the certificate"),
+            "mend the certificate, see above",
+        )
     } else if !media.flowed() {
         let remedy = if outcome.outward.altered + outcome.back.altered > 0 {
             "something between rewrites packets: look for a middlebox that inspects SIP or RTP"
@@ -290,7 +298,11 @@ fn judge_media(media: &Media, outcome: &Outcome) -> Vec<Finding> {
         };
         Finding::fail(check, detail, remedy)
     } else if lossy(&outcome.outward) || lossy(&outcome.back) {
-        Finding::warn(check, detail, "look for an overloaded link or firewall between, and at the drop counters of the edge")
+        Finding::warn(
+            check,
+            detail,
+            "look for an overloaded link or firewall between, and at the drop counters of the edge",
+        )
     } else {
         Finding::ok(check, detail)
     }];
@@ -330,8 +342,7 @@ mod tests {
         let outward = Direction { sent: 500, received: 500, altered, ..Direction::default() };
         let back = Direction { sent: 500, received, ..Direction::default() };
         let outcome = Outcome { outward, back, round_trip: None, by_channel: true };
-        let media =
-            Media { path: "udp/ipv4".into(), peer: "own socket", outward, back, round_trip: None, trusted };
+        let media = Media { path: "udp/ipv4".into(), peer: "own socket", outward, back, round_trip: None, trusted };
         judge_media(&media, &outcome)[0].status
     }
 

@@ -48,7 +48,8 @@ impl FromStr for Server {
             Some((scheme @ ("turn" | "turns"), rest)) => (scheme, rest),
             _ => ("", text),
         };
-        let (authority, query) = rest.split_once('?').map_or((rest, None), |(authority, query)| (authority, Some(query)));
+        let (authority, query) =
+            rest.split_once('?').map_or((rest, None), |(authority, query)| (authority, Some(query)));
         let transports = match (scheme, query) {
             ("", None) => vec![Transport::Udp, Transport::Tcp, Transport::Tls],
             ("turn", None) => vec![Transport::Udp, Transport::Tcp],
@@ -60,7 +61,8 @@ impl FromStr for Server {
             }
             _ => return Err(format!("`{text}` is no turn: or turns: URI; transport is udp or tcp")),
         };
-        let (host, port) = split_port(authority).ok_or_else(|| format!("`{text}` names no host, or a port that is none"))?;
+        let (host, port) =
+            split_port(authority).ok_or_else(|| format!("`{text}` names no host, or a port that is none"))?;
         Ok(Self { host: host.to_owned(), port, transports })
     }
 }
@@ -128,8 +130,11 @@ pub async fn resolve(servers: &[Server], only: &[Transport]) -> Result<Vec<Route
                     (None, _) => vec![TURN_PORT],
                 };
                 let at = |port| SocketAddr::new(address.ip(), port);
-                let route =
-                    Route { transport: *transport, host: server.host.clone(), addresses: ports.into_iter().map(at).collect() };
+                let route = Route {
+                    transport: *transport,
+                    host: server.host.clone(),
+                    addresses: ports.into_iter().map(at).collect(),
+                };
                 let known = |other: &Route| other.transport == route.transport && other.addresses == route.addresses;
                 if !routes.iter().any(known) {
                     routes.push(route);
@@ -170,7 +175,16 @@ mod tests {
 
     #[test]
     fn what_is_no_server_is_refused() {
-        for text in ["", "turn:", "turn:edge:0", "turn:edge:70000", "turns:edge?transport=udp", "turn:edge?x=y", "[::1", "http://edge/"] {
+        for text in [
+            "",
+            "turn:",
+            "turn:edge:0",
+            "turn:edge:70000",
+            "turns:edge?transport=udp",
+            "turn:edge?x=y",
+            "[::1",
+            "http://edge/",
+        ] {
             assert!(text.parse::<Server>().is_err(), "{text}");
         }
     }
@@ -179,7 +193,10 @@ mod tests {
     async fn a_host_without_port_is_tried_at_the_ports_of_its_transports() {
         let routes = resolve(&[server("127.0.0.1"), server("turn:127.0.0.1")], &[]).await.unwrap();
         let shown: Vec<String> = routes.iter().map(|route| format!("{} {:?}", route.path(), route.addresses)).collect();
-        assert_eq!(shown, ["udp/ipv4 [127.0.0.1:3478]", "tcp/ipv4 [127.0.0.1:3478]", "tls/ipv4 [127.0.0.1:5349, 127.0.0.1:443]"]);
+        assert_eq!(
+            shown,
+            ["udp/ipv4 [127.0.0.1:3478]", "tcp/ipv4 [127.0.0.1:3478]", "tls/ipv4 [127.0.0.1:5349, 127.0.0.1:443]"]
+        );
     }
 
     #[tokio::test]

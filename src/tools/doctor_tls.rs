@@ -91,15 +91,26 @@ impl Trust {
             .connect(name, stream)
             .await
             .map_err(|error| Failure::Tls(format!("no TLS handshake: {error}")))?;
-        let version = stream.get_ref().1.protocol_version().map_or_else(|| "TLS".into(), |version| format!("{version:?}"));
+        let version =
+            stream.get_ref().1.protocol_version().map_or_else(|| "TLS".into(), |version| format!("{version:?}"));
         let chain = recorder.chain.lock().map(|mut chain| std::mem::take(&mut *chain)).unwrap_or_default();
         Ok((stream, Handshake { chain, version }))
     }
 
     /// Judges what a server showed: chain, name, expiry. The second value says whether a client would accept it.
-    pub fn judge(&self, path: &str, host: &str, chain: &[CertificateDer<'_>], now_unix_secs: u64) -> (Vec<Finding>, bool) {
+    pub fn judge(
+        &self,
+        path: &str,
+        host: &str,
+        chain: &[CertificateDer<'_>],
+        now_unix_secs: u64,
+    ) -> (Vec<Finding>, bool) {
         let Some((leaf, intermediates)) = chain.split_first() else {
-            let none = Finding::fail(format!("{path} certificate"), "the server showed none", "configure `certificate` and `private_key`");
+            let none = Finding::fail(
+                format!("{path} certificate"),
+                "the server showed none",
+                "configure `certificate` and `private_key`",
+            );
             return (vec![none], false);
         };
         let findings = vec![
@@ -130,15 +141,26 @@ impl Trust {
             verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)
         });
         let Err(error) = verdict else {
-            return Finding::ok(check, format!("{} certificate(s), vouched for by {}", 1 + intermediates.len(), self.source));
+            return Finding::ok(
+                check,
+                format!("{} certificate(s), vouched for by {}", 1 + intermediates.len(), self.source),
+            );
         };
         let last = intermediates.last().unwrap_or(leaf);
         let remedy = match (&error, issuer(last)) {
-            (rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer), Some((issuer, self_issued))) => {
+            (
+                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer),
+                Some((issuer, self_issued)),
+            ) => {
                 if self_issued {
-                    format!("the chain ends in \"{issuer}\", which {} does not trust: give it with --ca, or use a public authority", self.source)
+                    format!(
+                        "the chain ends in \"{issuer}\", which {} does not trust: give it with --ca, or use a public authority",
+                        self.source
+                    )
                 } else {
-                    format!("the chain ends in a certificate of \"{issuer}\", which is neither sent nor trusted: append the intermediate certificates to `certificate`, or give the authority with --ca")
+                    format!(
+                        "the chain ends in a certificate of \"{issuer}\", which is neither sent nor trusted: append the intermediate certificates to `certificate`, or give the authority with --ca"
+                    )
                 }
             }
             _ => "renew the certificate, leaf first and intermediates after it in one PEM file".into(),
@@ -178,11 +200,19 @@ fn judge_expiry(path: &str, chain: &[CertificateDer<'_>], now_unix_secs: u64) ->
     let begins = validities.iter().map(|(not_before, _)| *not_before).max().unwrap_or(i64::MAX);
     let days = (ends - now).div_euclid(DAY_SECS);
     if now > ends {
-        Finding::fail(check, format!("expired {} day(s) ago", -days), "renew it; a running edge picks up the new file by itself")
+        Finding::fail(
+            check,
+            format!("expired {} day(s) ago", -days),
+            "renew it; a running edge picks up the new file by itself",
+        )
     } else if now < begins {
         Finding::fail(check, "is not valid yet", "compare the clocks of this machine and of the authority")
     } else if days < EXPIRY_WARN_DAYS {
-        Finding::warn(check, format!("ends in {days} day(s)"), "renew it now; a running edge picks up the new file by itself")
+        Finding::warn(
+            check,
+            format!("ends in {days} day(s)"),
+            "renew it now; a running edge picks up the new file by itself",
+        )
     } else {
         Finding::ok(check, format!("{days} days left"))
     }

@@ -78,8 +78,8 @@ async fn post(service: &TokenService, trust: &Trust, identity: &str) -> Result<V
     let certificates = CertificateDer::pem_file_iter(&service.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("cannot read {}", service.certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(&service.key)
-        .with_context(|| format!("cannot read {}", service.key.display()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&service.key).with_context(|| format!("cannot read {}", service.key.display()))?;
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots.clone())
@@ -116,7 +116,8 @@ fn read_issued(answer: &[u8]) -> Result<Issued> {
         503 => bail!("the token service is draining (503): use another edge"),
         _ => bail!("the token service answers {status}: {}", String::from_utf8_lossy(body)),
     }
-    let answer: Answer = serde_json::from_slice(body).context("the token service answers something else than a token")?;
+    let answer: Answer =
+        serde_json::from_slice(body).context("the token service answers something else than a token")?;
     // A DTLS relay in the list is not the doctor's to try.
     let servers = answer.uris.iter().filter_map(|uri| uri.parse().ok()).collect();
     let credentials = Credentials { username: answer.username, password: answer.password };

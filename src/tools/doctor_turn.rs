@@ -1,15 +1,16 @@
 //! The `turn` crate's client as the doctor's endpoint over UDP and IPv4.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stun_rs::MessageClass;
-use stun_rs::attributes::turn::LifeTime;
-use stun_rs::methods::ALLOCATE;
+use stun_rs::attributes::turn::{LifeTime, XorPeerAddress};
+use stun_rs::methods::{ALLOCATE, CHANNEL_BIND};
+use stun_rs::{MessageClass, StunMessage};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout};
 use turn::client::{Client, ClientConfig};
@@ -90,7 +91,7 @@ impl Leg for CrateAllocation {
     }
 
     fn mapped(&self) -> Option<SocketAddr> {
-        *self.spy.mapped.lock().unwrap_or_else(PoisonError::into_inner)
+        *guard(&self.spy.mapped)
     }
 
     async fn permit(&self, peer: SocketAddr) -> Result<(), Failure> {
@@ -107,7 +108,6 @@ impl Leg for CrateAllocation {
     }
 
     async fn bind(&self, peer: SocketAddr) -> Result<(), Failure> {
-        self.spy.forget(CHANNEL_ERROR);
         let sent_before = self.spy.sent_by_channel.load(Ordering::Relaxed);
         let deadline = Instant::now() + STEP_TIMEOUT;
         // Bound once a probe leaves as ChannelData.
@@ -116,7 +116,8 @@ impl Leg for CrateAllocation {
             if self.spy.sent_by_channel.load(Ordering::Relaxed) > sent_before {
                 return Ok(());
             }
-            if let Some(code) = self.spy.refusal(CHANNEL_ERROR) {
+            // The crate does not ask again for a peer that was refused, with the permission or now.
+            if let Some(code) = guard(&self.spy.channels).refused.get(&peer).copied() {
                 return Err(Failure::Refused { request: "ChannelBind", code });
             }
             sleep(PROBE_INTERVAL).await;
@@ -154,7 +155,6 @@ impl Leg for CrateAllocation {
 // Types of error answers on the wire (RFC 8489 section 5).
 const ALLOCATE_ERROR: u16 = 0x0113;
 const PERMISSION_ERROR: u16 = 0x0118;
-const CHANNEL_ERROR: u16 = 0x0119;
 
 /// The client's socket, with an eye on what passes: the crate's API shows neither error codes nor channels.
 struct Spy {
@@ -164,8 +164,16 @@ struct Spy {
     sent_by_channel: AtomicU64,
     received_by_channel: AtomicU64,
     allocates_sent: AtomicU64,
-    /// Last error codes of Allocate, CreatePermission and ChannelBind; 0 is none.
-    refusals: [AtomicU16; 3],
+    /// Last error codes of Allocate and CreatePermission; 0 is none.
+    refusals: [AtomicU16; 2],
+    channels: Mutex<Channels>,
+}
+
+/// ChannelBind requests by peer; a run of the doctor makes a handful.
+#[derive(Default)]
+struct Channels {
+    asked: HashMap<[u8; 12], SocketAddr>,
+    refused: HashMap<SocketAddr, u16>,
 }
 
 impl Spy {
@@ -178,11 +186,12 @@ impl Spy {
             received_by_channel: AtomicU64::new(0),
             allocates_sent: AtomicU64::new(0),
             refusals: Default::default(),
+            channels: Mutex::default(),
         }
     }
 
     fn slot(kind: u16) -> Option<usize> {
-        [ALLOCATE_ERROR, PERMISSION_ERROR, CHANNEL_ERROR].iter().position(|known| *known == kind)
+        [ALLOCATE_ERROR, PERMISSION_ERROR].iter().position(|known| *known == kind)
     }
 
     fn refusal(&self, kind: u16) -> Option<u16> {
@@ -206,11 +215,21 @@ impl Spy {
                 self.sent_by_channel.fetch_add(1, Ordering::Relaxed);
             }
             Some(0) => {
-                let signed = message::decode(bytes)
-                    .is_ok_and(|request| request.method() == ALLOCATE && message::challenge(&request).is_some());
-                self.allocates_sent.fetch_add(signed.into(), Ordering::Relaxed);
+                if let Ok(request) = message::decode(bytes) {
+                    self.on_request(&request);
+                }
             }
             _ => {}
+        }
+    }
+
+    fn on_request(&self, request: &StunMessage) {
+        if request.method() == ALLOCATE && message::challenge(request).is_some() {
+            self.allocates_sent.fetch_add(1, Ordering::Relaxed);
+        }
+        let peer = request.get::<XorPeerAddress>().and_then(|attribute| attribute.as_xor_peer_address().ok());
+        if let (CHANNEL_BIND, Some(peer)) = (request.method(), peer) {
+            guard(&self.channels).asked.insert(*request.transaction_id().as_bytes(), *peer.socket_address());
         }
     }
 
@@ -228,12 +247,22 @@ impl Spy {
         if let (Some(slot), MessageClass::ErrorResponse) = (Self::slot(kind), answer.class()) {
             self.refusals[slot].store(message::error_code(&answer), Ordering::Relaxed);
         }
+        if answer.class() == MessageClass::ErrorResponse && answer.method() == CHANNEL_BIND {
+            let mut channels = guard(&self.channels);
+            if let Some(peer) = channels.asked.remove(answer.transaction_id().as_bytes()) {
+                channels.refused.insert(peer, message::error_code(&answer));
+            }
+        }
         if answer.class() == MessageClass::SuccessResponse && answer.method() == ALLOCATE {
-            *self.mapped.lock().unwrap_or_else(PoisonError::into_inner) = message::mapped_address(&answer);
+            *guard(&self.mapped) = message::mapped_address(&answer);
             let lifetime = answer.get::<LifeTime>().and_then(|attribute| attribute.as_life_time().ok());
             self.lifetime_secs.store(lifetime.map_or(0, |lifetime| lifetime.as_u32()).into(), Ordering::Relaxed);
         }
     }
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

@@ -82,10 +82,7 @@ impl Wire {
         Ok((Self::over(reader, writer), handshake))
     }
 
-    fn over(
-        reader: impl AsyncRead + Send + Unpin + 'static,
-        writer: impl AsyncWrite + Send + Unpin + 'static,
-    ) -> Self {
+    fn over(reader: impl AsyncRead + Send + Unpin + 'static, writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
         Self {
             reader: Reader::Stream { stream: Box::new(reader), buffered: Vec::new() },
             writer: Writer::Stream(Box::new(writer)),

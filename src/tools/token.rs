@@ -130,7 +130,9 @@ fn issue(config: &Config, args: &IssueArgs, now_unix_secs: u64) -> Result<Issued
     let plain = claims == Claims::new(&args.identity, expires_unix_secs);
     let form = match (args.form, plain) {
         (Some(Form::Classic), false) => {
-            bail!("a classic token carries no peers, allocations, bitrate or call id: leave them out, or take --form extended")
+            bail!(
+                "a classic token carries no peers, allocations, bitrate or call id: leave them out, or take --form extended"
+            )
         }
         (Some(Form::Classic) | None, true) => TokenForm::Classic,
         (Some(Form::Extended), _) | (None, false) => TokenForm::Extended,

@@ -35,7 +35,7 @@ const REALM: &str = "postern.test";
 const KEY_ID: &str = "up";
 
 /// Ports of relayed media: below those that Linux hands out by itself.
-const RELAY_PORTS: &str = "20000-29999";
+const RELAY_PORTS: &str = "20000-20999";
 
 /// What is printed to be copied: everything that the proof of this edge takes.
 struct Printed<'a> {
