@@ -10,8 +10,8 @@ use crate::counters::RelayFamilies;
 use crate::error_code::ErrorCode;
 use crate::five_tuple::FiveTuple;
 use crate::io::{
-    Action, AllocationId, Client, Family, Now, OpenRelay, OpenedRelay, OpenedRelays, PortWish, QuotaKey, RelayFailure, Transport,
-    Warning,
+    Action, AllocationId, Client, Family, Now, OpenRelay, OpenedRelay, OpenedRelays, PortWish, QuotaKey, RelayFailure,
+    Transport, Warning,
 };
 use crate::limits::{ALLOCATIONS_PER_SHARD_MAX, WARNED_MAX};
 use crate::permission::PermissionTable;
@@ -35,7 +35,13 @@ struct Wish {
 }
 
 impl Server {
-    pub(crate) fn on_allocate(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: Session) -> Outcome {
+    pub(crate) fn on_allocate(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &ReplyTo,
+        session: Session,
+    ) -> Outcome {
         let client = reply.client;
         if self.live_at(now, &client).is_some() || self.serves(&client) {
             return Err(ErrorCode::ALLOCATION_MISMATCH);
@@ -66,7 +72,14 @@ impl Server {
         let at = self.allocations.insert(Slot::Pending(Box::new(pending)));
         self.clients.insert(reply.key.tuple, at);
         let Wish { tcp, families, port } = wish;
-        self.actions.push_back(Action::OpenRelay(OpenRelay { allocation: AllocationId(at), quota, quota_max, tcp, families, port }));
+        self.actions.push_back(Action::OpenRelay(OpenRelay {
+            allocation: AllocationId(at),
+            quota,
+            quota_max,
+            tcp,
+            families,
+            port,
+        }));
         Ok(Handled::Later)
     }
 
@@ -86,7 +99,8 @@ impl Server {
         let at = self.install(now, allocation);
 
         let ticket = if mobile { self.new_ticket(at) } else { None };
-        let mut attributes: Vec<Attribute<'_>> = relays.iter().map(|relay| Attribute::XorRelayedAddress(relay.outside)).collect();
+        let mut attributes: Vec<Attribute<'_>> =
+            relays.iter().map(|relay| Attribute::XorRelayedAddress(relay.outside)).collect();
         attributes.push(Attribute::Lifetime(lifetime_secs));
         attributes.extend(opened.reservation.map(Attribute::ReservationToken));
         attributes.push(Attribute::XorMappedAddress(reply.client.reflexive()));
@@ -158,7 +172,8 @@ impl Server {
     /// RFC 8489 section 10: an alternate of the client's family, or none.
     fn send_elsewhere(&mut self, reply: &ReplyTo) -> Outcome {
         let options = self.options.clone();
-        let same_family = |address: &std::net::SocketAddr| address.is_ipv4() == reply.client.remote.ip().to_canonical().is_ipv4();
+        let same_family =
+            |address: &std::net::SocketAddr| address.is_ipv4() == reply.client.remote.ip().to_canonical().is_ipv4();
         let alternate = options.alternates.iter().find(|alternate| same_family(&alternate.address));
         let alternate = alternate.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
         let mut attributes = vec![Attribute::AlternateServer(alternate.address)];
@@ -276,7 +291,8 @@ impl Server {
 }
 
 fn reserved(request: &Request<'_>, token: [u8; 8]) -> Result<(Vec<Family>, PortWish), ErrorCode> {
-    let contradicted = request.even_port.is_some() || request.requested_family.is_some() || request.additional_family.is_some();
+    let contradicted =
+        request.even_port.is_some() || request.requested_family.is_some() || request.additional_family.is_some();
     if contradicted {
         return Err(ErrorCode::BAD_REQUEST);
     }
@@ -300,7 +316,9 @@ fn families(request: &Request<'_>) -> Result<Vec<Family>, ErrorCode> {
 fn failure_code(failure: RelayFailure) -> ErrorCode {
     match failure {
         RelayFailure::Quota => ErrorCode::ALLOCATION_QUOTA_REACHED,
-        RelayFailure::NoPort | RelayFailure::BadReservation | RelayFailure::Exhausted => ErrorCode::INSUFFICIENT_CAPACITY,
+        RelayFailure::NoPort | RelayFailure::BadReservation | RelayFailure::Exhausted => {
+            ErrorCode::INSUFFICIENT_CAPACITY
+        }
         RelayFailure::Family => ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use crate::five_tuple::SeededHash;
-use crate::limits::{ANSWERS_KEPT_MAX, ANSWER_KEPT_SECS};
+use crate::limits::{ANSWER_KEPT_SECS, ANSWERS_KEPT_MAX};
 use crate::reply::RequestKey;
 use crate::wheel::SECOND;
 

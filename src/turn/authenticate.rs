@@ -43,7 +43,8 @@ impl Session {
     }
 
     /// Whether a request by `self` may touch what `owner` made: the same user, or an extended token of the same key,
-    /// identity and call with a later expiry. The latter departs from RFC 8656 section 5, which knows the same user only.
+    /// identity and call with a later expiry. The latter departs from RFC 8656 section 5, which knows the same user
+    /// only.
     pub(crate) fn may_act_for(&self, owner: &Session) -> bool {
         self.username == owner.username || self.succeeds(owner)
     }
@@ -175,7 +176,8 @@ fn password_algorithm(request: &Request<'_>, nonce: &[u8]) -> Result<PasswordAlg
     }
 }
 
-/// Tries every candidate, whichever matches first, so that neither the user's existence nor the key's place shows in time.
+/// Tries every candidate, whichever matches first, so that neither the user's existence nor the key's place shows in
+/// time.
 fn find_key(
     options: &Options,
     generation: u64,
@@ -196,7 +198,8 @@ fn find_key(
         }
     }
     let (index, key) = found.ok_or(Challenge::Unauthenticated)?;
-    let grant = options.credentials.grant(&claimant.name, index, now.unix_secs).map_err(|_| Challenge::Unauthenticated)?;
+    let grant =
+        options.credentials.grant(&claimant.name, index, now.unix_secs).map_err(|_| Challenge::Unauthenticated)?;
     Ok(Session { username: claimant.name.clone(), algorithm, key, grant, generation })
 }
 

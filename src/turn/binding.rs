@@ -26,7 +26,8 @@ impl Server {
             return Verdict::Drop(DropReason::RateLimited);
         }
         if !request.unknown.is_empty() {
-            let message = reply.error(ErrorCode::UNKNOWN_ATTRIBUTE, &[Attribute::UnknownAttributes(request.unknown.list())]);
+            let message =
+                reply.error(ErrorCode::UNKNOWN_ATTRIBUTE, &[Attribute::UnknownAttributes(request.unknown.list())]);
             return self.answer_binding(client, Some(ErrorCode::UNKNOWN_ATTRIBUTE), message, None);
         }
         // RFC 5780 section 6.1: PADDING goes with no other port.
@@ -51,7 +52,13 @@ impl Server {
         self.answer_binding(client, None, message, discovery)
     }
 
-    fn answer_binding(&mut self, client: Client, error: Option<ErrorCode>, message: Vec<u8>, way: Option<Discovery>) -> Verdict {
+    fn answer_binding(
+        &mut self,
+        client: Client,
+        error: Option<ErrorCode>,
+        message: Vec<u8>,
+        way: Option<Discovery>,
+    ) -> Verdict {
         self.counters.count_answer(crate::message::Method::Binding, error);
         let (to, from) = way.map_or((client.remote, ReplyFrom::Same), |discovery| (discovery.to, discovery.from));
         self.actions.push_back(Action::ToClient { client, to, from, message });

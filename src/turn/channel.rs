@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::io::{Peer, RelayId};
-use crate::limits::{CHANNELS_PER_ALLOCATION_MAX, CHANNEL_LIFETIME_SECS};
+use crate::limits::{CHANNEL_LIFETIME_SECS, CHANNELS_PER_ALLOCATION_MAX};
 use crate::wheel::SECOND;
-
-
 
 /// A bound channel.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +50,14 @@ impl ChannelTable {
     ///
     /// # Errors
     /// [`BindError`]: nothing has changed.
-    pub(crate) fn bind(&mut self, now_nanos: u64, number: u16, peer: Peer, relay: RelayId, own_relay: bool) -> Result<Bound, BindError> {
+    pub(crate) fn bind(
+        &mut self,
+        now_nanos: u64,
+        number: u16,
+        peer: Peer,
+        relay: RelayId,
+        own_relay: bool,
+    ) -> Result<Bound, BindError> {
         let expires_nanos = now_nanos + CHANNEL_LIFETIME_SECS * SECOND;
         match (self.slot_of_peer(peer), self.slot_of_number(number)) {
             (Some(slot), Some(same)) if slot == same => {
@@ -63,7 +68,8 @@ impl ChannelTable {
             }
             (None, None) => {
                 let slot = self.free_slot()?;
-                self.slots[usize::from(slot)] = Some(Channel { number, peer, relay, own_relay, short: false, expires_nanos });
+                self.slots[usize::from(slot)] =
+                    Some(Channel { number, peer, relay, own_relay, short: false, expires_nanos });
                 let at = self.by_peer.partition_point(|(address, _)| *address < peer.0);
                 self.by_peer.insert(at, (peer.0, slot));
                 Ok(Bound::New { slot })

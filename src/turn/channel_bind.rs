@@ -13,9 +13,17 @@ use crate::requests::Outcome;
 use crate::server::Server;
 
 impl Server {
-    pub(crate) fn on_channel_bind(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: &Session) -> Outcome {
+    pub(crate) fn on_channel_bind(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &ReplyTo,
+        session: &Session,
+    ) -> Outcome {
         let at = self.own_allocation(now, &reply.client, session)?;
-        let (Some(number), Some(named)) = (request.channel, request.peers.first()) else { return Err(ErrorCode::BAD_REQUEST) };
+        let (Some(number), Some(named)) = (request.channel, request.peers.first()) else {
+            return Err(ErrorCode::BAD_REQUEST);
+        };
         let tcp = self.allocations.live(at).is_some_and(|allocation| allocation.tcp);
         if tcp || !CHANNEL_NUMBERS.contains(&number) {
             return Err(ErrorCode::BAD_REQUEST);

@@ -117,7 +117,8 @@ pub enum RelayFamilies {
 
 impl RelayFamilies {
     pub(crate) fn of(families: impl Iterator<Item = Family>) -> Self {
-        let (v4, v6) = families.fold((false, false), |(v4, v6), family| (v4 || family == Family::V4, v6 || family == Family::V6));
+        let (v4, v6) =
+            families.fold((false, false), |(v4, v6), family| (v4 || family == Family::V4, v6 || family == Family::V6));
         match (v4, v6) {
             (true, true) => Self::Both,
             (false, true) => Self::V6,

@@ -12,7 +12,13 @@ use crate::requests::Outcome;
 use crate::server::Server;
 
 impl Server {
-    pub(crate) fn on_create_permission(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: &Session) -> Outcome {
+    pub(crate) fn on_create_permission(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &ReplyTo,
+        session: &Session,
+    ) -> Outcome {
         let at = self.own_allocation(now, &reply.client, session)?;
         if request.peers.is_empty() {
             return Err(ErrorCode::BAD_REQUEST);
@@ -29,7 +35,13 @@ impl Server {
     }
 
     /// Whether the allocation may have to do with `peer`, as the client named it: 443, 403.
-    pub(crate) fn check_peer(&self, at: u32, session: &Session, peer: SocketAddr, purpose: Purpose) -> Result<(), ErrorCode> {
+    pub(crate) fn check_peer(
+        &self,
+        at: u32,
+        session: &Session,
+        peer: SocketAddr,
+        purpose: Purpose,
+    ) -> Result<(), ErrorCode> {
         let allocation = self.allocations.live(at).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         if allocation.relay_for(peer.ip()).is_none() {
             return Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH);

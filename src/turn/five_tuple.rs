@@ -35,7 +35,9 @@ impl FiveTuple {
         Self {
             remote: bits(client.remote.ip()),
             local: bits(client.local.ip()),
-            ports: u64::from(client.remote.port()) << 48 | u64::from(client.local.port()) << 32 | (transport | family) << 16,
+            ports: u64::from(client.remote.port()) << 48
+                | u64::from(client.local.port()) << 32
+                | (transport | family) << 16,
             link: u64::from(scope) << 32 | u64::from(client.stream),
         }
     }

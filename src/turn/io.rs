@@ -55,8 +55,8 @@ pub struct RelayId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllocationId(pub u32);
 
-/// CONNECTION-ID of a peer's TCP connection (RFC 6062 section 6.2.1); unique in the process: the low byte is the shard that
-/// drew it, so that a ConnectionBind finds its allocation without asking anybody.
+/// CONNECTION-ID of a peer's TCP connection (RFC 6062 section 6.2.1); unique in the process: the low byte is the shard
+/// that drew it, so that a ConnectionBind finds its allocation without asking anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub u32);
 
@@ -80,7 +80,13 @@ pub enum Verdict {
     /// A message for the server itself: drain [`poll`](crate::Server::poll).
     Control,
     /// Send these bytes from `relay` to `peer`.
-    ToPeer { relay: RelayId, peer: Peer, payload: Range<usize>, tos: u8, dont_fragment: bool },
+    ToPeer {
+        relay: RelayId,
+        peer: Peer,
+        payload: Range<usize>,
+        tos: u8,
+        dont_fragment: bool,
+    },
     Drop(DropReason),
 }
 
@@ -97,7 +103,11 @@ pub struct StreamProgress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerVerdict {
     /// Send these bytes to `client`; the ChannelData or Data indication header was written into the headroom in place.
-    ToClient { client: Client, frame: Range<usize>, tos: u8 },
+    ToClient {
+        client: Client,
+        frame: Range<usize>,
+        tos: u8,
+    },
     Drop(DropReason),
 }
 
@@ -110,22 +120,56 @@ pub const TAILROOM: usize = 8;
 #[derive(Debug)]
 pub enum Action {
     /// A control message. `from` says from which of our addresses (RFC 5780); usually the one it came to.
-    ToClient { client: Client, to: SocketAddr, from: ReplyFrom, message: Vec<u8> },
+    ToClient {
+        client: Client,
+        to: SocketAddr,
+        from: ReplyFrom,
+        message: Vec<u8>,
+    },
     /// Ask the broker, bind the socket(s), then call `handle_relay_opened` or `handle_relay_failed`.
     OpenRelay(OpenRelay),
     /// Close the socket and give port and quota unit back to the broker. TCP: the listener of the relayed address too.
-    CloseRelay { relay: RelayId, lease: u64 },
+    CloseRelay {
+        relay: RelayId,
+        lease: u64,
+    },
     /// Connect from the relayed address to the peer (RFC 6062), then call `handle_peer_connected` or `_connect_failed`.
-    ConnectPeer { connection: ConnectionId, relay: RelayId, peer: Peer },
+    ConnectPeer {
+        connection: ConnectionId,
+        relay: RelayId,
+        peer: Peer,
+    },
     /// Join the client's data connection with the peer's: from here on bytes flow untouched.
-    Splice { stream: u32, connection: ConnectionId },
-    ClosePeer { connection: ConnectionId },
-    CloseClient { client: Client },
-    /// The allocation with this mobility ticket lives on another shard: fetch it, `handle_adopted`, hand `message` in again.
-    Adopt { client: Client, ticket: Vec<u8>, message: Vec<u8> },
+    Splice {
+        stream: u32,
+        connection: ConnectionId,
+    },
+    ClosePeer {
+        connection: ConnectionId,
+    },
+    CloseClient {
+        client: Client,
+    },
+    /// The allocation with this mobility ticket lives on another shard: fetch it, `handle_adopted`, hand `message` in
+    /// again.
+    Adopt {
+        client: Client,
+        ticket: Vec<u8>,
+        message: Vec<u8>,
+    },
     /// Kernel path: these packets may take the short way until `Unbind`.
-    Bind { client: Client, channel: u16, relay: RelayId, peer: Peer },
-    Unbind { client: Client, channel: u16, relay: RelayId, peer: Peer },
+    Bind {
+        client: Client,
+        channel: u16,
+        relay: RelayId,
+        peer: Peer,
+    },
+    Unbind {
+        client: Client,
+        channel: u16,
+        relay: RelayId,
+        peer: Peer,
+    },
     Started(Box<StartRecord>),
     Ended(Box<EndRecord>, EndReason),
     /// Something an operator should read, at most as often as its limit allows.
@@ -137,7 +181,10 @@ pub enum Action {
 pub enum ReplyFrom {
     Same,
     /// The alternate address and/or port of the NAT discovery listeners.
-    Alternate { address: bool, port: bool },
+    Alternate {
+        address: bool,
+        port: bool,
+    },
 }
 
 /// A relayed transport address that an authenticated Allocate asks for.
@@ -157,7 +204,9 @@ pub struct OpenRelay {
 pub enum PortWish {
     Any,
     /// EVEN-PORT; with `reserve` the next port is kept for 30 s under a token.
-    Even { reserve: bool },
+    Even {
+        reserve: bool,
+    },
     Reserved([u8; 8]),
 }
 
@@ -190,7 +239,8 @@ pub struct OpenedRelays {
     pub failed: Vec<(Family, RelayFailure)>,
 }
 
-/// An ICMP error about a datagram that a relay sent, or the shell's own EMSGSIZE in the shape of one (type 3 code 4; type 2).
+/// An ICMP error about a datagram that a relay sent, or the shell's own EMSGSIZE in the shape of one (type 3 code 4;
+/// type 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerIcmp {
     /// Where the datagram was going.

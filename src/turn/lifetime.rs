@@ -125,7 +125,8 @@ impl Server {
         }
     }
 
-    /// Lets the kernel forward exactly those channels whose peer holds a permission and of which no packet needs a look.
+    /// Lets the kernel forward exactly those channels whose peer holds a permission and of which no packet needs a
+    /// look.
     pub(crate) fn update_short_ways(&mut self, now: Now, at: u32) {
         let Some(allocation) = self.allocations.live_mut(at) else { return };
         let (client, limited) = (allocation.client, allocation.bitrate.is_some());

@@ -1,4 +1,5 @@
-//! Limits of the wire form, of the broker and of the server. Each is named once here, so that a reader sees at a glance what a stranger can make us hold.
+//! Limits of the wire form, of the broker and of the server. Each is named once here, so that a reader sees at a glance
+//! what a stranger can make us hold.
 
 /// Bytes of a STUN header (RFC 8489 section 5).
 pub const HEADER_BYTES: usize = 20;
@@ -9,13 +10,15 @@ pub const MESSAGE_BYTES_MAX: usize = HEADER_BYTES + 65_532;
 /// Bytes of a ChannelData header (RFC 8656 section 12.4).
 pub const CHANNEL_HEADER_BYTES: usize = 4;
 
-/// Longest frame on a stream: a ChannelData message of 65,535 bytes with its padding is shorter than the longest STUN message.
+/// Longest frame on a stream: a ChannelData message of 65,535 bytes with its padding is shorter than the longest STUN
+/// message.
 pub const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 
 /// Longest USERNAME in bytes (RFC 8489 section 14.3: fewer than 509).
 pub const USERNAME_BYTES_MAX: usize = 508;
 
-/// Longest REALM, NONCE, SOFTWARE or reason phrase in bytes (RFC 8489 section 14: fewer than 128 characters, at most 763 bytes).
+/// Longest REALM, NONCE, SOFTWARE or reason phrase in bytes (RFC 8489 section 14: fewer than 128 characters, at most
+/// 763 bytes).
 pub const TEXT_BYTES_MAX: usize = 763;
 
 /// Longest ALTERNATE-DOMAIN in bytes (RFC 8489 section 14.16).
@@ -40,8 +43,8 @@ pub const NONCE_SKEW_SECS: u64 = 30;
 /// Secrets that a nonce is verified with.
 pub const NONCE_KEYS_MAX: usize = 8;
 
-/// How long a released relay port rests before it is drawn again, in nanoseconds (60 s): late packets for its former owner should
-/// not reach the next. A resting port is used all the same rather than refuse an Allocate.
+/// How long a released relay port rests before it is drawn again, in nanoseconds (60 s): late packets for its former
+/// owner should not reach the next. A resting port is used all the same rather than refuse an Allocate.
 pub const PORT_REST_NANOS: u64 = 60_000_000_000;
 
 /// How long a reserved port waits for its token, in nanoseconds (RFC 8656 section 7.2: 30 s).
@@ -65,7 +68,8 @@ pub const CHANNELS_PER_ALLOCATION_MAX: usize = 1_024;
 /// TCP connections with peers of one allocation (RFC 6062); a request for more gets 508, a peer's connection is closed.
 pub const CONNECTIONS_PER_ALLOCATION_MAX: usize = 64;
 
-/// How long a connection to a peer may take, and how long it waits for its ConnectionBind, in seconds (RFC 6062 section 5.2).
+/// How long a connection to a peer may take, and how long it waits for its ConnectionBind, in seconds (RFC 6062 section
+/// 5.2).
 pub const CONNECTION_WAIT_SECS: u64 = 30;
 
 /// Allocations of one server; an Allocate beyond gets 508.
@@ -83,7 +87,8 @@ pub const STRANGER_ANSWERS_PER_SEC_MAX: u32 = 1_000_000;
 /// Sources that are told apart when strangers are counted.
 pub const STRANGER_BUCKETS: usize = 1 << 16;
 
-/// How long an answer is kept for a repeat of its request, in seconds: a client gives up after 39.5 (RFC 8489 section 6.2.1).
+/// How long an answer is kept for a repeat of its request, in seconds: a client gives up after 39.5 (RFC 8489 section
+/// 6.2.1).
 pub const ANSWER_KEPT_SECS: u64 = 40;
 
 /// Answers kept by one server; the oldest goes first.

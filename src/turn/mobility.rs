@@ -69,9 +69,9 @@ impl Server {
         self.shared.homes.find(self.shared.ticket_key.serial_of(ticket)?)
     }
 
-    /// Takes the allocation out whose mobility ticket this is, to be adopted by another shard's server; its relay sockets
-    /// go along (RFC 8016). `None`: no such ticket here. Only for the ticket of an [`Action::Adopt`], whose holder has
-    /// authenticated.
+    /// Takes the allocation out whose mobility ticket this is, to be adopted by another shard's server; its relay
+    /// sockets go along (RFC 8016). `None`: no such ticket here. Only for the ticket of an [`Action::Adopt`], whose
+    /// holder has authenticated.
     pub fn export(&mut self, now: Now, ticket: &[u8]) -> Option<Box<ExportedAllocation>> {
         let serial = self.shared.ticket_key.serial_of(ticket)?;
         let at = self.mobile_at(now, serial)?;
@@ -81,13 +81,14 @@ impl Server {
         Some(Box::new(ExportedAllocation { allocation }))
     }
 
-    /// Takes over an allocation that [`export`](Self::export) gave away. `relays` are its relay sockets on this shard, in the order of
-    /// [`ExportedAllocation::relays`]; with fewer of them the allocation ends. Then hand in the message of the
-    /// [`Action::Adopt`] again.
+    /// Takes over an allocation that [`export`](Self::export) gave away. `relays` are its relay sockets on this shard,
+    /// in the order of [`ExportedAllocation::relays`]; with fewer of them the allocation ends. Then hand in the message
+    /// of the [`Action::Adopt`] again.
     pub fn handle_adopted(&mut self, now: Now, exported: Box<ExportedAllocation>, relays: &[RelayId]) {
         let mut allocation = exported.allocation;
         let whole = relays.len() == allocation.relays.len();
-        let renamed: Vec<(RelayId, RelayId)> = allocation.relays.iter().map(|relay| relay.id).zip(relays.iter().copied()).collect();
+        let renamed: Vec<(RelayId, RelayId)> =
+            allocation.relays.iter().map(|relay| relay.id).zip(relays.iter().copied()).collect();
         for relay in &mut allocation.relays {
             rename(&mut relay.id, &renamed);
         }
@@ -107,7 +108,13 @@ impl Server {
     }
 
     /// RFC 8016 section 3.2.2.
-    pub(crate) fn on_mobile_refresh(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: Session) -> Outcome {
+    pub(crate) fn on_mobile_refresh(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &ReplyTo,
+        session: Session,
+    ) -> Outcome {
         if !self.options.features.mobility {
             return Err(ErrorCode::MOBILITY_FORBIDDEN);
         }

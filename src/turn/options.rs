@@ -68,8 +68,8 @@ pub struct Features {
     pub software: Option<String>,
 }
 
-/// The two addresses and two ports of NAT behaviour discovery (RFC 5780 section 6): all four combinations are listeners.
-/// Addresses are the advertised ones.
+/// The two addresses and two ports of NAT behaviour discovery (RFC 5780 section 6): all four combinations are
+/// listeners. Addresses are the advertised ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NatDiscovery {
     pub primary: SocketAddr,

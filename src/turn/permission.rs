@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::limits::{PERMISSIONS_PER_ALLOCATION_MAX, PERMISSION_LIFETIME_SECS};
+use crate::limits::{PERMISSION_LIFETIME_SECS, PERMISSIONS_PER_ALLOCATION_MAX};
 use crate::wheel::SECOND;
 
 /// The table is full: 508.
@@ -46,7 +46,8 @@ impl PermissionTable {
     /// How many of `ips` could not be taken in beside what is still good.
     pub(crate) fn has_room_for(&mut self, now_nanos: u64, ips: &[IpAddr]) -> bool {
         self.remove_expired(now_nanos);
-        let fresh = ips.iter().enumerate().filter(|(at, ip)| self.place(**ip).is_err() && !ips[..*at].contains(ip)).count();
+        let fresh =
+            ips.iter().enumerate().filter(|(at, ip)| self.place(**ip).is_err() && !ips[..*at].contains(ip)).count();
         self.entries.len() + fresh <= PERMISSIONS_PER_ALLOCATION_MAX
     }
 

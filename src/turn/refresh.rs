@@ -22,7 +22,14 @@ impl Server {
     }
 
     /// Refreshes or deletes an allocation that is the session's.
-    pub(crate) fn refresh(&mut self, now: Now, at: u32, request: &Request<'_>, reply: &ReplyTo, session: Session) -> Outcome {
+    pub(crate) fn refresh(
+        &mut self,
+        now: Now,
+        at: u32,
+        request: &Request<'_>,
+        reply: &ReplyTo,
+        session: Session,
+    ) -> Outcome {
         let family = self.asked_family(at, request)?;
         if request.lifetime_secs == Some(0) {
             self.release(now, at, family);
@@ -47,7 +54,9 @@ impl Server {
         let allocation = self.allocations.live(at).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         match request.requested_family {
             None => Ok(None),
-            Some(FamilyWish::Known(family)) if allocation.relays.iter().any(|relay| relay.family() == family) => Ok(Some(family)),
+            Some(FamilyWish::Known(family)) if allocation.relays.iter().any(|relay| relay.family() == family) => {
+                Ok(Some(family))
+            }
             Some(_) => Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH),
         }
     }

@@ -15,7 +15,8 @@ use crate::server::Server;
 const DATAGRAM_BYTES_MAX: usize = 65_507;
 
 impl Server {
-    /// ChannelData of a client (RFC 8656 section 12.6). A channel suffices: its permission is what lets the peer answer.
+    /// ChannelData of a client (RFC 8656 section 12.6). A channel suffices: its permission is what lets the peer
+    /// answer.
     pub(crate) fn on_channel_data(&mut self, now: Now, client: &Client, tos: u8, bytes: &[u8]) -> Verdict {
         let Some(data) = channel_data::decode(bytes) else { return Verdict::Drop(DropReason::Malformed) };
         let Some(&(at, slot)) = self.channels.get(&(FiveTuple::of(client), data.channel)) else {
@@ -44,7 +45,8 @@ impl Server {
             return Verdict::Drop(DropReason::UnknownAttribute);
         }
         let Some(at) = self.live_at(now, client) else { return Verdict::Drop(DropReason::NoAllocation) };
-        let (Some(named), Some(payload), None) = (request.peers.first(), request.data.clone(), request.malformed) else {
+        let (Some(named), Some(payload), None) = (request.peers.first(), request.data.clone(), request.malformed)
+        else {
             return Verdict::Drop(DropReason::Malformed);
         };
         let policy = &self.options.policy;

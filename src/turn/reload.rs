@@ -9,8 +9,8 @@ use crate::policy::{Purpose, Ruling};
 use crate::server::Server;
 
 impl Server {
-    /// A new generation of options. Permissions, channels and connections to peers that are no longer allowed are gone when
-    /// this returns; allocations whose key was removed get 401 from here on and end at their lifetime.
+    /// A new generation of options. Permissions, channels and connections to peers that are no longer allowed are gone
+    /// when this returns; allocations whose key was removed get 401 from here on and end at their lifetime.
     pub fn handle_options(&mut self, now: Now, options: Arc<Options>) {
         self.options = options;
         self.generation += 1;
@@ -24,7 +24,8 @@ impl Server {
         let options = self.options.clone();
         let Some(allocation) = self.allocations.live_mut(at) else { return };
         let claim = allocation.session.grant.peers.clone();
-        let allows = |peer: SocketAddr, purpose| options.policy.judge(peer, claim.as_deref(), purpose) != Ruling::Forbidden;
+        let allows =
+            |peer: SocketAddr, purpose| options.policy.judge(peer, claim.as_deref(), purpose) != Ruling::Forbidden;
         let address = |ip: IpAddr| SocketAddr::new(ip, 0);
         allocation.permissions.retain(|ip| allows(address(ip), Purpose::Permission));
         let connections = allocation.connections.clone();

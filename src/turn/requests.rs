@@ -68,7 +68,8 @@ impl Server {
         }
     }
 
-    /// Sends the kept answer once more when this very request was answered before, and nothing while its answer is on the way.
+    /// Sends the kept answer once more when this very request was answered before, and nothing while its answer is on
+    /// the way.
     fn answer_again(&mut self, now: Now, client: Client, key: &RequestKey) -> bool {
         if let Some(answer) = self.answers.find(now.mono_nanos, key) {
             let message = answer.clone();

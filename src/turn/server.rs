@@ -22,9 +22,9 @@ use crate::wheel::Wheel;
 
 /// A STUN and TURN server without sockets or clocks.
 ///
-/// One mutation, then drain: after each `handle_*` call [`poll`](Self::poll) until it answers `None`, in order, before the
-/// next input. A call that returns `ToPeer`, `ToClient` or `Drop` queues nothing but what an expiry that it noticed brings
-/// about, so a shell may also drain once per batch of datagrams.
+/// One mutation, then drain: after each `handle_*` call [`poll`](Self::poll) until it answers `None`, in order, before
+/// the next input. A call that returns `ToPeer`, `ToClient` or `Drop` queues nothing but what an expiry that it noticed
+/// brings about, so a shell may also drain once per batch of datagrams.
 #[derive(Debug)]
 pub struct Server {
     pub(crate) options: Arc<Options>,
@@ -84,7 +84,8 @@ impl Server {
         }
     }
 
-    /// A datagram of a client, over UDP or out of a DTLS record. Ranges in the verdict count from the start of `datagram`.
+    /// A datagram of a client, over UDP or out of a DTLS record. Ranges in the verdict count from the start of
+    /// `datagram`.
     pub fn handle_datagram(&mut self, now: Now, client: Client, tos: u8, datagram: &[u8]) -> Verdict {
         let verdict = match framer::classify_datagram(datagram) {
             Datagram::ChannelData => self.on_channel_data(now, &client, tos, datagram),
@@ -94,9 +95,9 @@ impl Server {
         self.counted(verdict)
     }
 
-    /// The accumulated, not yet consumed bytes of a TCP or TLS client. Takes at most one frame: carry out the verdict, drain
-    /// `poll`, take `consumed` bytes off, call again until nothing is consumed. After an [`Action::Splice`] of this stream
-    /// what is left in the buffer is the peer's, and this is called no more.
+    /// The accumulated, not yet consumed bytes of a TCP or TLS client. Takes at most one frame: carry out the verdict,
+    /// drain `poll`, take `consumed` bytes off, call again until nothing is consumed. After an [`Action::Splice`] of
+    /// this stream what is left in the buffer is the peer's, and this is called no more.
     pub fn handle_stream(&mut self, now: Now, client: Client, bytes: &[u8]) -> StreamProgress {
         if self.data_streams.contains_key(&FiveTuple::of(&client)) {
             return StreamProgress { consumed: 0, verdict: None };
@@ -115,8 +116,9 @@ impl Server {
         StreamProgress { consumed, verdict: Some(self.counted(verdict)) }
     }
 
-    /// A datagram from `peer` to a relay socket. `payload` is its place in `buffer`, with [`HEADROOM`](crate::io::HEADROOM) bytes
-    /// free before it and [`TAILROOM`](crate::io::TAILROOM) after it; the frame in the verdict is a range of the same buffer.
+    /// A datagram from `peer` to a relay socket. `payload` is its place in `buffer`, with
+    /// [`HEADROOM`](crate::io::HEADROOM) bytes free before it and [`TAILROOM`](crate::io::TAILROOM) after it; the frame
+    /// in the verdict is a range of the same buffer.
     pub fn handle_peer_datagram(
         &mut self,
         now: Now,

@@ -8,7 +8,7 @@ use crate::counters::{Direction, Path};
 use crate::error_code::ErrorCode;
 use crate::five_tuple::FiveTuple;
 use crate::io::{Action, Client, ConnectionId, Now, Peer, RelayId, ReplyFrom, Transport};
-use crate::limits::{CONNECTIONS_PER_ALLOCATION_MAX, CONNECTION_WAIT_SECS};
+use crate::limits::{CONNECTION_WAIT_SECS, CONNECTIONS_PER_ALLOCATION_MAX};
 use crate::message::{Class, MessageWriter, Method};
 use crate::policy::{Purpose, Ruling};
 use crate::reply::ReplyTo;
@@ -52,7 +52,13 @@ impl Connection {
 
 impl Server {
     /// RFC 6062 section 5.2.
-    pub(crate) fn on_connect(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: &Session) -> Outcome {
+    pub(crate) fn on_connect(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &ReplyTo,
+        session: &Session,
+    ) -> Outcome {
         let at = self.own_allocation(now, &reply.client, session)?;
         self.end_overdue_connections(now, at);
         let allocation = self.allocations.live(at).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
@@ -77,7 +83,13 @@ impl Server {
     }
 
     /// RFC 6062 section 5.4. The client's connection must be a new one: whatever already has a part cannot become data.
-    pub(crate) fn on_connection_bind(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: &Session) -> Outcome {
+    pub(crate) fn on_connection_bind(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &ReplyTo,
+        session: &Session,
+    ) -> Outcome {
         let client = reply.client;
         let stream = matches!(client.transport, Transport::Tcp | Transport::Tls);
         if !stream || self.serves(&client) {
@@ -127,8 +139,8 @@ impl Server {
         }
     }
 
-    /// A peer connected to the relayed address of a TCP allocation: `None` means close it, nothing is read from it before
-    /// [`Action::Splice`] (RFC 6062 section 5.3).
+    /// A peer connected to the relayed address of a TCP allocation: `None` means close it, nothing is read from it
+    /// before [`Action::Splice`] (RFC 6062 section 5.3).
     pub fn handle_peer_accepted(&mut self, now: Now, relay: RelayId, peer: Peer) -> Option<ConnectionId> {
         let at = self.relay_owner(relay)?;
         if !self.check_alive(now, at) {
@@ -136,7 +148,10 @@ impl Server {
         }
         self.end_overdue_connections(now, at);
         let allocation = self.allocations.live(at)?;
-        if !allocation.tcp || !allocation.permissions.is_permitted(now.mono_nanos, peer.0.ip()) || self.is_connected(at, peer) {
+        if !allocation.tcp
+            || !allocation.permissions.is_permitted(now.mono_nanos, peer.0.ip())
+            || self.is_connected(at, peer)
+        {
             return None;
         }
         let client = allocation.client;
@@ -152,7 +167,8 @@ impl Server {
         Some(connection)
     }
 
-    /// A peer's connection closed; the shell closes the client's data connection when it was spliced and everything is flushed.
+    /// A peer's connection closed; the shell closes the client's data connection when it was spliced and everything is
+    /// flushed.
     pub fn handle_peer_closed(&mut self, _now: Now, connection: ConnectionId) {
         self.forget_connection(connection);
     }
@@ -195,7 +211,8 @@ impl Server {
 
     /// Ends all connections of an allocation that ends.
     pub(crate) fn drop_connections(&mut self, at: u32) {
-        let connections = self.allocations.live(at).map(|allocation| allocation.connections.clone()).unwrap_or_default();
+        let connections =
+            self.allocations.live(at).map(|allocation| allocation.connections.clone()).unwrap_or_default();
         for id in connections {
             self.drop_connection(id, true);
         }
@@ -206,7 +223,9 @@ impl Server {
         let Some(connection) = self.forget_connection(id) else { return };
         match connection.state {
             State::Connecting { asked: false, .. } => {}
-            State::Connecting { .. } | State::Waiting { .. } => self.actions.push_back(Action::ClosePeer { connection: id }),
+            State::Connecting { .. } | State::Waiting { .. } => {
+                self.actions.push_back(Action::ClosePeer { connection: id })
+            }
             State::Bound { data_client } => {
                 self.actions.push_back(Action::ClosePeer { connection: id });
                 if close_client {
@@ -228,7 +247,8 @@ impl Server {
     }
 
     fn is_connected(&self, at: u32, peer: Peer) -> bool {
-        let connections = self.allocations.live(at).map(|allocation| allocation.connections.as_slice()).unwrap_or_default();
+        let connections =
+            self.allocations.live(at).map(|allocation| allocation.connections.as_slice()).unwrap_or_default();
         connections.iter().any(|id| self.connections.get(id).is_some_and(|connection| connection.peer == peer))
     }
 

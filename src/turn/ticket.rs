@@ -3,8 +3,8 @@
 //! ```text
 //! seal, 16 bytes | serial of the allocation and number of the ticket, 12 bytes, encrypted
 //! ```
-//! The seal is a MAC over the content and the holder's name, and the nonce of the encryption: a synthetic initialisation vector,
-//! so that no randomness is needed and no two contents share a key stream.
+//! The seal is a MAC over the content and the holder's name, and the nonce of the encryption: a synthetic
+//! initialisation vector, so that no randomness is needed and no two contents share a key stream.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

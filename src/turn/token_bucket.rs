@@ -7,7 +7,8 @@ const BURST_BYTES_MIN: u64 = 2_048;
 
 /// A token bucket that holds what its rate brings in one second.
 ///
-/// Kept as the time at which the bucket would be full again, so that a packet costs one comparison and nothing is refilled.
+/// Kept as the time at which the bucket would be full again, so that a packet costs one comparison and nothing is
+/// refilled.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenBucket {
     bits_per_sec: u64,

@@ -1,7 +1,7 @@
 //! A wheel of one-second slots that says which allocations to look at next.
 //!
-//! It only reclaims: what is over is judged by exact comparison where it is used. An entry may fire early (its deadline lay
-//! beyond the wheel) or for nothing (the deadline has moved); whoever files it looks again and files anew.
+//! It only reclaims: what is over is judged by exact comparison where it is used. An entry may fire early (its deadline
+//! lay beyond the wheel) or for nothing (the deadline has moved); whoever files it looks again and files anew.
 
 use crate::io::AllocationId;
 
@@ -11,8 +11,8 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 /// Slots of the wheel, and so the seconds that it sees ahead. A power of two.
 const SLOTS: usize = 1024;
 
-/// Which allocation to look at; the serial tells an old tenant of the slot from the present one, and the second an entry
-/// that still counts from one that an earlier entry has replaced.
+/// Which allocation to look at; the serial tells an old tenant of the slot from the present one, and the second an
+/// entry that still counts from one that an earlier entry has replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) allocation: AllocationId,
@@ -34,8 +34,8 @@ impl Wheel {
         Self { slots: vec![Vec::new(); SLOTS], occupied: [0; SLOTS / 64], emptied_to_sec: 0 }
     }
 
-    /// Files an entry to come out at the first full second at or after `deadline_nanos`, or earlier where that lies beyond
-    /// the wheel. Returns the second.
+    /// Files an entry to come out at the first full second at or after `deadline_nanos`, or earlier where that lies
+    /// beyond the wheel. Returns the second.
     pub(crate) fn file(&mut self, now_nanos: u64, deadline_nanos: u64, allocation: AllocationId, serial: u64) -> u64 {
         if self.next_sec().is_none() {
             self.emptied_to_sec = now_nanos / SECOND;

@@ -7,8 +7,8 @@ use postern_turn::integrity::IntegrityAlgorithm;
 use postern_turn::io::{Client, ReplyFrom};
 use postern_turn::message::{Message, Method};
 
-use super::endpoint::Endpoint;
 use super::Told;
+use super::endpoint::Endpoint;
 
 /// An answer or an indication.
 #[derive(Clone, PartialEq, Eq)]

@@ -118,7 +118,14 @@ impl Endpoint {
         self.write_as(id, class, method, attributes, sign)
     }
 
-    fn write_as(&self, id: TransactionId, class: Class, method: Method, attributes: &[Attribute<'_>], sign: bool) -> Vec<u8> {
+    fn write_as(
+        &self,
+        id: TransactionId,
+        class: Class,
+        method: Method,
+        attributes: &[Attribute<'_>],
+        sign: bool,
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = MessageWriter::new(&mut out, class, method, id);
         for attribute in attributes {

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use postern_turn::Server;
 use postern_turn::broker::Broker;
 use postern_turn::io::{
-    Action, Client, ConnectionId, DropReason, HEADROOM, Now, OpenRelay, OpenedRelay, OpenedRelays, Peer, PeerVerdict, RelayFailure, RelayId,
-    ReplyFrom, TAILROOM, Transport, Verdict,
+    Action, Client, ConnectionId, DropReason, HEADROOM, Now, OpenRelay, OpenedRelay, OpenedRelays, Peer, PeerVerdict,
+    RelayFailure, RelayId, ReplyFrom, TAILROOM, Transport, Verdict,
 };
 use postern_turn::message::{Class, Message, Method};
 use postern_turn::options::Shared;
@@ -179,7 +179,13 @@ impl World {
         self.deliver_with_tos(relay, peer, 0, payload)
     }
 
-    pub fn deliver_with_tos(&mut self, relay: SocketAddr, peer: SocketAddr, tos: u8, payload: &[u8]) -> Result<Delivered, DropReason> {
+    pub fn deliver_with_tos(
+        &mut self,
+        relay: SocketAddr,
+        peer: SocketAddr,
+        tos: u8,
+        payload: &[u8],
+    ) -> Result<Delivered, DropReason> {
         let relay = self.relay_id(relay).ok_or(DropReason::UnknownRelay)?;
         let range = HEADROOM..HEADROOM + payload.len();
         let mut buffer = vec![0xEE; HEADROOM + payload.len() + TAILROOM];
@@ -187,7 +193,9 @@ impl World {
         let verdict = self.server.handle_peer_datagram(self.now, relay, Peer(peer), tos, &mut buffer, range);
         self.pump();
         match verdict {
-            PeerVerdict::ToClient { client, frame, tos } => Ok(Delivered { client, frame: buffer[frame].to_vec(), tos }),
+            PeerVerdict::ToClient { client, frame, tos } => {
+                Ok(Delivered { client, frame: buffer[frame].to_vec(), tos })
+            }
             PeerVerdict::Drop(reason) => Err(reason),
         }
     }
@@ -204,7 +212,12 @@ impl World {
         self.take_answer(&request)
     }
 
-    pub fn ask(&mut self, endpoint: &mut Endpoint, method: Method, attributes: &[postern_turn::attribute::Attribute<'_>]) -> Answer {
+    pub fn ask(
+        &mut self,
+        endpoint: &mut Endpoint,
+        method: Method,
+        attributes: &[postern_turn::attribute::Attribute<'_>],
+    ) -> Answer {
         self.try_ask(endpoint, method, attributes).expect("an answer")
     }
 
@@ -246,7 +259,11 @@ impl World {
         self.allocate_with(endpoint, &[])
     }
 
-    pub fn allocate_with(&mut self, endpoint: &mut Endpoint, more: &[postern_turn::attribute::Attribute<'_>]) -> SocketAddr {
+    pub fn allocate_with(
+        &mut self,
+        endpoint: &mut Endpoint,
+        more: &[postern_turn::attribute::Attribute<'_>],
+    ) -> SocketAddr {
         if endpoint.nonce.is_empty() {
             self.greet(endpoint);
         }

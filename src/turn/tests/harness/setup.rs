@@ -41,7 +41,11 @@ impl Default for Setup {
         let relay_addresses: Vec<IpAddr> = vec![edge_v4().ip(), edge_v6().ip()];
         Self {
             secrets: vec![("k1".into(), "a secret of sixteen".into())],
-            policy: PolicyOptions { listeners: vec![edge_v4(), edge_v6()], relay_addresses, ..PolicyOptions::default() },
+            policy: PolicyOptions {
+                listeners: vec![edge_v4(), edge_v6()],
+                relay_addresses,
+                ..PolicyOptions::default()
+            },
             lifetimes: Lifetimes::default(),
             quotas: Quotas::default(),
             features: Features::default(),

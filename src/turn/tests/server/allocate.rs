@@ -23,7 +23,10 @@ fn allocate_answers_relayed_address_lifetime_and_mapped_address() {
     let mut world = World::new();
     let mut alice = greeted(&mut world);
     let answer = world.ask(&mut alice, Method::Allocate, &[UDP]);
-    assert_eq!(answer.types(), [AttributeType::XOR_RELAYED_ADDRESS, AttributeType::LIFETIME, AttributeType::XOR_MAPPED_ADDRESS]);
+    assert_eq!(
+        answer.types(),
+        [AttributeType::XOR_RELAYED_ADDRESS, AttributeType::LIFETIME, AttributeType::XOR_MAPPED_ADDRESS]
+    );
     assert_eq!(answer.relayed(), world.open_relays());
     assert_eq!((answer.lifetime(), answer.mapped()), (Some(600), Some(alice.client.remote)));
     assert!((50_000..=50_999).contains(&answer.relayed()[0].port()));
@@ -88,7 +91,8 @@ fn even_port_gives_an_even_port_and_reserves_nothing_without_the_r_bit() {
         let mut alice = Endpoint::new(&world, &format!("198.51.100.1:{}", 4000 + index));
         world.greet(&mut alice);
         world.pass_secs(1);
-        let answer = world.ask(&mut alice, Method::Allocate, &[UDP, Attribute::EvenPort(EvenPort { reserve_next: false })]);
+        let answer =
+            world.ask(&mut alice, Method::Allocate, &[UDP, Attribute::EvenPort(EvenPort { reserve_next: false })]);
         assert_eq!((answer.code(), answer.reservation()), (None, None));
         assert_eq!(answer.relayed()[0].port() % 2, 0);
     }
@@ -119,7 +123,8 @@ fn a_token_lives_for_thirty_seconds() {
     for (nanos, code) in [(30 * SECOND - 1, None), (30 * SECOND, Some(508))] {
         let mut world = World::new();
         let mut alice = greeted(&mut world);
-        let first = world.ask(&mut alice, Method::Allocate, &[UDP, Attribute::EvenPort(EvenPort { reserve_next: true })]);
+        let first =
+            world.ask(&mut alice, Method::Allocate, &[UDP, Attribute::EvenPort(EvenPort { reserve_next: true })]);
         let mut second = Endpoint::new(&world, "198.51.100.1:4001");
         world.greet(&mut second);
         world.jump_nanos(nanos);
@@ -157,7 +162,9 @@ fn dont_fragment_is_honoured() {
 
 #[test]
 fn the_lifetime_is_at_least_the_default_and_at_most_the_maximum() {
-    for (asked, granted) in [(None, 600), (Some(0), 600), (Some(60), 600), (Some(1_000), 1_000), (Some(u32::MAX), 3_600)] {
+    for (asked, granted) in
+        [(None, 600), (Some(0), 600), (Some(60), 600), (Some(1_000), 1_000), (Some(u32::MAX), 3_600)]
+    {
         let mut world = World::new();
         let mut alice = greeted(&mut world);
         let mut attributes = vec![UDP];

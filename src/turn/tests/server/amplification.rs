@@ -30,9 +30,10 @@ fn a_binding_is_answered_with_at_most_twice_its_bytes() {
 
 #[test]
 fn a_binding_is_answered_with_at_most_twice_its_bytes_where_discovery_is_spoken() {
-    for (remote, primary, alternate) in
-        [(REMOTES[0], "203.0.113.10:3478", "203.0.113.11:3479"), (REMOTES[1], "[2001:db8:10::10]:3478", "[2001:db8:10::11]:3479")]
-    {
+    for (remote, primary, alternate) in [
+        (REMOTES[0], "203.0.113.10:3478", "203.0.113.11:3479"),
+        (REMOTES[1], "[2001:db8:10::10]:3478", "[2001:db8:10::11]:3479"),
+    ] {
         let pair = NatDiscovery { primary: at(primary), alternate: at(alternate) };
         let mut world = World::with(|setup| setup.features.nat_discovery = Some(pair));
         let mut alice = Endpoint::new(&world, remote);

@@ -22,7 +22,8 @@ fn allocate_code(world: &mut World, endpoint: &mut Endpoint) -> Option<u16> {
 /// A request that leaves one of the credentials out.
 fn without(endpoint: &mut Endpoint, left_out: AttributeType) -> Vec<u8> {
     let parts = endpoint.clone();
-    let all = [UDP, Attribute::Username(&parts.username), Attribute::Realm(&parts.realm), Attribute::Nonce(&parts.nonce)];
+    let all =
+        [UDP, Attribute::Username(&parts.username), Attribute::Realm(&parts.realm), Attribute::Nonce(&parts.nonce)];
     let kept: Vec<_> = all.into_iter().filter(|attribute| attribute.attribute_type() != left_out).collect();
     endpoint.write(Class::Request, Method::Allocate, &kept, true)
 }
@@ -31,10 +32,18 @@ fn without(endpoint: &mut Endpoint, left_out: AttributeType) -> Vec<u8> {
 fn a_request_without_credentials_gets_401_with_realm_and_nonce_and_no_more() {
     let mut world = World::new();
     let mut alice = Endpoint::new(&world, "198.51.100.1:4000");
-    for method in [Method::Allocate, Method::Refresh, Method::CreatePermission, Method::ChannelBind, Method::Connect, Method::ConnectionBind] {
+    for method in [
+        Method::Allocate,
+        Method::Refresh,
+        Method::CreatePermission,
+        Method::ChannelBind,
+        Method::Connect,
+        Method::ConnectionBind,
+    ] {
         let request = alice.bare(method, &[UDP]);
         let answer = world.ask_raw(alice.client, &request).unwrap();
-        let types = [AttributeType::ERROR_CODE, AttributeType::REALM, AttributeType::NONCE, AttributeType::PASSWORD_ALGORITHMS];
+        let types =
+            [AttributeType::ERROR_CODE, AttributeType::REALM, AttributeType::NONCE, AttributeType::PASSWORD_ALGORITHMS];
         assert_eq!((answer.code(), answer.types()), (Some(401), types.to_vec()), "{method:?}");
         assert!(answer.message().integrity().is_none());
         assert_eq!(answer.reason(), b"");
@@ -119,7 +128,12 @@ fn username_and_realm_are_prepared_before_they_are_compared() {
     let key = alice.key();
     // The same name in decomposed form, the key made of the composed one.
     let decomposed = "re\u{301}mi".as_bytes();
-    let attributes = [UDP, Attribute::Username(decomposed), Attribute::Realm(REALM.as_bytes()), Attribute::Nonce(&alice.nonce.clone())];
+    let attributes = [
+        UDP,
+        Attribute::Username(decomposed),
+        Attribute::Realm(REALM.as_bytes()),
+        Attribute::Nonce(&alice.nonce.clone()),
+    ];
     let request = alice.write(Class::Request, Method::Allocate, &attributes, true);
     let answer = world.ask_raw(alice.client, &request).unwrap();
     assert_eq!(answer.code(), None);
@@ -135,7 +149,8 @@ fn another_realm_gets_401() {
     // Also when the key was made with ours.
     let (username, nonce) = (alice.username.clone(), alice.nonce.clone());
     alice.realm = REALM.as_bytes().to_vec();
-    let attributes = [UDP, Attribute::Username(&username), Attribute::Realm(b"elsewhere.test"), Attribute::Nonce(&nonce)];
+    let attributes =
+        [UDP, Attribute::Username(&username), Attribute::Realm(b"elsewhere.test"), Attribute::Nonce(&nonce)];
     let request = alice.write(Class::Request, Method::Allocate, &attributes, true);
     assert_eq!(world.ask_raw(alice.client, &request).unwrap().code(), Some(401));
 }
@@ -146,7 +161,8 @@ fn a_stale_nonce_gets_438_with_a_fresh_one_that_works() {
     let mut alice = alice(&mut world);
     world.pass_secs(600);
     let answer = world.ask(&mut alice, Method::Allocate, &[UDP]);
-    let types = [AttributeType::ERROR_CODE, AttributeType::REALM, AttributeType::NONCE, AttributeType::PASSWORD_ALGORITHMS];
+    let types =
+        [AttributeType::ERROR_CODE, AttributeType::REALM, AttributeType::NONCE, AttributeType::PASSWORD_ALGORITHMS];
     assert_eq!((answer.code(), answer.types(), answer.reason()), (Some(438), types.to_vec(), Vec::new()));
     alice.nonce = answer.nonce().unwrap();
     assert_eq!(allocate_code(&mut world, &mut alice), None);
@@ -165,7 +181,8 @@ fn an_empty_or_foreign_nonce_gets_438() {
     let mut world = World::new();
     let mut alice = alice(&mut world);
     let other_key = NonceKeys::new(&[b"another secret of ours"]);
-    let foreign = other_key.issue(world.now.unix_secs, Features::PASSWORD_ALGORITHMS, Transport::Udp, alice.client.remote);
+    let foreign =
+        other_key.issue(world.now.unix_secs, Features::PASSWORD_ALGORITHMS, Transport::Udp, alice.client.remote);
     for nonce in [&b""[..], b"abc", &foreign] {
         alice.nonce = nonce.to_vec();
         assert_eq!(allocate_code(&mut world, &mut alice), Some(438), "{nonce:?}");
@@ -176,9 +193,11 @@ fn an_empty_or_foreign_nonce_gets_438() {
 fn a_nonce_of_another_address_port_or_transport_gets_438() {
     let mut world = World::new();
     let alice = alice(&mut world);
-    for (remote, transport) in
-        [("198.51.100.2:4000", Transport::Udp), ("198.51.100.1:4001", Transport::Udp), ("198.51.100.1:4000", Transport::Tcp)]
-    {
+    for (remote, transport) in [
+        ("198.51.100.2:4000", Transport::Udp),
+        ("198.51.100.1:4001", Transport::Udp),
+        ("198.51.100.1:4000", Transport::Tcp),
+    ] {
         let mut thief = Endpoint::over(&world, "alice", remote, transport);
         thief.nonce.clone_from(&alice.nonce);
         assert_eq!(allocate_code(&mut world, &mut thief), Some(438), "{remote} {transport:?}");
@@ -229,7 +248,11 @@ fn success_and_error_carry_the_integrity_that_the_request_had() {
         for code in [None, Some(437)] {
             let answer = world.ask(&mut alice, Method::Allocate, &[UDP]);
             assert_eq!((answer.code(), answer.integrity_for(&alice)), (code, Some(integrity)));
-            assert!(!answer.has(AttributeType::NONCE) && !answer.has(AttributeType::REALM) && !answer.has(AttributeType::USERNAME));
+            assert!(
+                !answer.has(AttributeType::NONCE)
+                    && !answer.has(AttributeType::REALM)
+                    && !answer.has(AttributeType::USERNAME)
+            );
         }
     }
 }
@@ -268,7 +291,12 @@ fn a_changed_or_half_sent_list_of_password_algorithms_gets_400() {
         &[Attribute::PasswordAlgorithms(PasswordAlgorithms::OFFERED), Attribute::PasswordAlgorithm(1, &[1, 2, 3, 4])],
     ];
     for case in cases {
-        let mut attributes = vec![UDP, Attribute::Username(&parts.username), Attribute::Realm(&parts.realm), Attribute::Nonce(&parts.nonce)];
+        let mut attributes = vec![
+            UDP,
+            Attribute::Username(&parts.username),
+            Attribute::Realm(&parts.realm),
+            Attribute::Nonce(&parts.nonce),
+        ];
         attributes.extend_from_slice(case);
         let request = alice.write(Class::Request, Method::Allocate, &attributes, true);
         assert_eq!(world.ask_raw(alice.client, &request).unwrap().code(), Some(400), "{case:?}");
@@ -351,6 +379,10 @@ fn an_expired_credential_gets_401_on_every_request() {
     let mut other = Endpoint::with_token(&short, "198.51.100.1:4001", Transport::Udp);
     world.greet(&mut other);
     for method in [Method::Allocate, Method::Refresh, Method::CreatePermission, Method::ChannelBind] {
-        assert_eq!(world.ask(&mut other, method, &[UDP, Attribute::XorPeerAddress(peer())]).code(), Some(401), "{method:?}");
+        assert_eq!(
+            world.ask(&mut other, method, &[UDP, Attribute::XorPeerAddress(peer())]).code(),
+            Some(401),
+            "{method:?}"
+        );
     }
 }

@@ -75,7 +75,9 @@ fn a_binding_with_unknown_required_attributes_gets_420_with_all_of_them_and_no_o
     request[3] = 16;
     let answer = world.ask_raw(alice.client, &request).unwrap();
     assert_eq!(answer.code(), Some(420));
-    let Some(Attribute::UnknownAttributes(list)) = answer.find(AttributeType::UNKNOWN_ATTRIBUTES) else { panic!("a list") };
+    let Some(Attribute::UnknownAttributes(list)) = answer.find(AttributeType::UNKNOWN_ATTRIBUTES) else {
+        panic!("a list")
+    };
     assert_eq!(list.iter().collect::<Vec<_>>(), [AttributeType(0x7001), AttributeType(0x7002)]);
 }
 

@@ -44,7 +44,9 @@ fn without_two_addresses_the_attributes_of_discovery_get_420() {
     ] {
         let answer = ask(&mut world, "203.0.113.10:3478", &[attribute]);
         assert_eq!(answer.code(), Some(420));
-        let Some(Attribute::UnknownAttributes(list)) = answer.find(AttributeType::UNKNOWN_ATTRIBUTES) else { panic!("a list") };
+        let Some(Attribute::UnknownAttributes(list)) = answer.find(AttributeType::UNKNOWN_ATTRIBUTES) else {
+            panic!("a list")
+        };
         assert_eq!(list.iter().collect::<Vec<_>>(), [attribute.attribute_type()]);
     }
 }
@@ -67,11 +69,9 @@ fn an_answer_names_its_origin_and_the_opposite_corner() {
 #[test]
 fn change_request_moves_the_answer_to_the_other_address_and_port() {
     let mut world = discovering();
-    for (address, port, want) in [
-        (true, false, "203.0.113.11:3478"),
-        (false, true, "203.0.113.10:3479"),
-        (true, true, "203.0.113.11:3479"),
-    ] {
+    for (address, port, want) in
+        [(true, false, "203.0.113.11:3478"), (false, true, "203.0.113.10:3479"), (true, true, "203.0.113.11:3479")]
+    {
         let answer = ask(&mut world, "203.0.113.10:3478", &[Attribute::ChangeRequest(ChangeRequest { address, port })]);
         assert_eq!(answer.from, ReplyFrom::Alternate { address, port });
         assert_eq!(origin(&answer), at(want));
@@ -132,7 +132,10 @@ fn discovery_is_spoken_on_its_own_listeners_and_over_udp_only() {
 #[test]
 fn behind_a_one_to_one_nat_the_public_addresses_are_told() {
     let mut world = World::with(|setup| {
-        setup.policy.advertise = vec![(at("10.0.0.5:0").ip(), at("203.0.113.10:0").ip()), (at("10.0.0.6:0").ip(), at("203.0.113.11:0").ip())];
+        setup.policy.advertise = vec![
+            (at("10.0.0.5:0").ip(), at("203.0.113.10:0").ip()),
+            (at("10.0.0.6:0").ip(), at("203.0.113.11:0").ip()),
+        ];
         let pair = NatDiscovery { primary: at("203.0.113.10:3478"), alternate: at("203.0.113.11:3479") };
         setup.features.nat_discovery = Some(pair);
     });

@@ -5,7 +5,10 @@ use postern_turn::options::Alternate;
 use crate::prelude::*;
 
 fn draining(alternates: &[(&str, Option<&str>)]) -> World {
-    let alternate = |(address, domain): &(&str, Option<&str>)| Alternate { address: at(address), domain: domain.map(str::to_owned) };
+    let alternate = |(address, domain): &(&str, Option<&str>)| Alternate {
+        address: at(address),
+        domain: domain.map(str::to_owned),
+    };
     World::with(|setup| setup.alternates = alternates.iter().map(alternate).collect())
 }
 
@@ -18,8 +21,10 @@ fn ask_new(world: &mut World, remote: &str) -> (Endpoint, Answer) {
 
 #[test]
 fn a_new_allocate_gets_300_with_an_alternate_of_its_family_once_authenticated() {
-    let mut world =
-        draining(&[("203.0.113.20:3478", Some("edge2.example.test")), ("[2001:db8:10::20]:3478", Some("edge6.example.test"))]);
+    let mut world = draining(&[
+        ("203.0.113.20:3478", Some("edge2.example.test")),
+        ("[2001:db8:10::20]:3478", Some("edge6.example.test")),
+    ]);
     world.server.handle_drain(world.now);
     for (remote, address, domain) in [
         ("198.51.100.1:4000", "203.0.113.20:3478", "edge2.example.test"),

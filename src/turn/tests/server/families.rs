@@ -125,7 +125,10 @@ fn a_peer_of_a_family_that_the_allocation_has_not_gets_443() {
     let (mut alice, _) = allocated(&mut world);
     let v6 = Attribute::XorPeerAddress(at("[2001:db8:2::7]:5000"));
     assert_eq!(world.ask(&mut alice, Method::CreatePermission, &[v6]).code(), Some(443));
-    assert_eq!(world.ask(&mut alice, Method::CreatePermission, &[Attribute::XorPeerAddress(peer()), v6]).code(), Some(443));
+    assert_eq!(
+        world.ask(&mut alice, Method::CreatePermission, &[Attribute::XorPeerAddress(peer()), v6]).code(),
+        Some(443)
+    );
     assert_eq!(world.ask(&mut alice, Method::ChannelBind, &[Attribute::ChannelNumber(0x4000), v6]).code(), Some(443));
     let send = alice.send_indication(at("[2001:db8:2::7]:5000"), b"x");
     assert_eq!(world.relay(alice.client, &send), Err(DropReason::FamilyMismatch));

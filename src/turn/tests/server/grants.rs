@@ -129,7 +129,10 @@ fn the_peers_of_a_token_narrow_the_policy_and_never_widen_it() {
     for forbidden in ["192.0.2.8:1", "10.0.0.1:1"] {
         let peer = Attribute::XorPeerAddress(at(forbidden));
         assert_eq!(world.ask(&mut alice, Method::CreatePermission, &[peer]).code(), Some(403), "{forbidden}");
-        assert_eq!(world.ask(&mut alice, Method::ChannelBind, &[Attribute::ChannelNumber(0x4000), peer]).code(), Some(403));
+        assert_eq!(
+            world.ask(&mut alice, Method::ChannelBind, &[Attribute::ChannelNumber(0x4000), peer]).code(),
+            Some(403)
+        );
     }
 }
 
@@ -168,7 +171,11 @@ fn a_newer_token_of_the_same_call_takes_the_allocation_over_and_lifts_its_end() 
     assert!(ends(&mut world).is_empty());
     permit(&mut world, &mut alice, peer());
     let mut old = old;
-    assert_eq!(world.ask(&mut old, Method::CreatePermission, &[Attribute::XorPeerAddress(peer())]).code(), Some(401), "it has expired");
+    assert_eq!(
+        world.ask(&mut old, Method::CreatePermission, &[Attribute::XorPeerAddress(peer())]).code(),
+        Some(401),
+        "it has expired"
+    );
 }
 
 #[test]

@@ -23,7 +23,10 @@ fn an_icmp_error_of_a_permitted_peer_becomes_a_data_indication_without_data() {
     permit(&mut world, &mut alice, peer());
     let told = told(&mut world, &alice, relayed, icmp(peer(), 3, 4, 1_400));
     let [indication] = &told[..] else { panic!("one indication") };
-    assert_eq!((indication.method(), indication.types()), (Method::Data, vec![AttributeType::XOR_PEER_ADDRESS, AttributeType::ICMP]));
+    assert_eq!(
+        (indication.method(), indication.types()),
+        (Method::Data, vec![AttributeType::XOR_PEER_ADDRESS, AttributeType::ICMP])
+    );
     assert_eq!(indication.peer(), Some(peer()));
     let Some(Attribute::Icmp(icmp)) = indication.find(AttributeType::ICMP) else { panic!("an ICMP attribute") };
     assert_eq!((icmp.icmp_type, icmp.icmp_code, u32::from_be_bytes(icmp.data)), (3, 4, 1_400));
@@ -46,7 +49,9 @@ fn only_the_types_of_the_standard_are_told() {
     let mut alice = Endpoint::new(&world, "198.51.100.1:4000");
     world.allocate_with(&mut alice, &[Attribute::AdditionalAddressFamily(V6)]);
     let relays = world.open_relays();
-    for (relayed, peer, types) in [(relays[0], peer(), &[3, 11][..]), (relays[1], at("[2001:db8:2::7]:5000"), &[1, 2, 3])] {
+    for (relayed, peer, types) in
+        [(relays[0], peer(), &[3, 11][..]), (relays[1], at("[2001:db8:2::7]:5000"), &[1, 2, 3])]
+    {
         permit(&mut world, &mut alice, peer);
         for icmp_type in 0..=255 {
             let heard = !told(&mut world, &alice, relayed, icmp(peer, icmp_type, 0, 0)).is_empty();

@@ -67,7 +67,9 @@ mod prelude {
     }
 
     pub fn bind(world: &mut World, endpoint: &mut Endpoint, number: u16, peer: SocketAddr) -> Option<u16> {
-        world.ask(endpoint, Method::ChannelBind, &[Attribute::ChannelNumber(number), Attribute::XorPeerAddress(peer)]).code()
+        world
+            .ask(endpoint, Method::ChannelBind, &[Attribute::ChannelNumber(number), Attribute::XorPeerAddress(peer)])
+            .code()
     }
 
     /// How allocations ended since the last look.

@@ -9,7 +9,9 @@ use crate::prelude::*;
 fn bytes_that_are_no_stun_message_are_dropped() {
     let mut world = World::new();
     let alice = Endpoint::new(&world, "198.51.100.1:4000");
-    for bytes in [&b""[..], b"\0", b"POST / HTTP/1.1\r\n\r\n", &[0x80; 40], &[0xC0; 40], &[0x16, 3, 1, 0, 200], &[0; 20]] {
+    for bytes in
+        [&b""[..], b"\0", b"POST / HTTP/1.1\r\n\r\n", &[0x80; 40], &[0xC0; 40], &[0x16, 3, 1, 0, 200], &[0; 20]]
+    {
         assert_eq!(world.send(alice.client, bytes), Verdict::Drop(DropReason::NotStun), "{bytes:?}");
     }
     assert!(world.told.is_empty());

@@ -132,7 +132,8 @@ fn lifetime_0_with_a_ticket_deletes_from_afar() {
     let mut world = World::with(mobile);
     let (_, _, ticket) = roaming(&mut world);
     let mut elsewhere = moved(&mut world, "192.0.2.200:7000");
-    let answer = world.ask(&mut elsewhere, Method::Refresh, &[Attribute::Lifetime(0), Attribute::MobilityTicket(&ticket)]);
+    let answer =
+        world.ask(&mut elsewhere, Method::Refresh, &[Attribute::Lifetime(0), Attribute::MobilityTicket(&ticket)]);
     assert_eq!(answer.lifetime(), Some(0));
     assert_eq!(ends(&mut world), [EndReason::Released]);
     assert_eq!(come_back(&mut world, &mut elsewhere, &ticket).code(), Some(400));

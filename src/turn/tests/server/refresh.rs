@@ -8,8 +8,13 @@ fn refresh_without_an_allocation_gets_437() {
     let mut alice = Endpoint::new(&world, "198.51.100.1:4000");
     world.greet(&mut alice);
     for method in [Method::Refresh, Method::CreatePermission, Method::ChannelBind, Method::Connect] {
-        let answer = world.ask(&mut alice, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
-        assert_eq!((answer.code(), answer.integrity_for(&alice)), (Some(437), Some(IntegrityAlgorithm::Sha1)), "{method:?}");
+        let answer =
+            world.ask(&mut alice, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
+        assert_eq!(
+            (answer.code(), answer.integrity_for(&alice)),
+            (Some(437), Some(IntegrityAlgorithm::Sha1)),
+            "{method:?}"
+        );
     }
 }
 
@@ -17,10 +22,16 @@ fn refresh_without_an_allocation_gets_437() {
 fn refresh_by_another_user_gets_441() {
     let mut world = World::new();
     let (alice, _) = allocated(&mut world);
-    let mut mallory = Endpoint { nonce: alice.nonce.clone(), ..Endpoint::named(&world, "mallory", "198.51.100.1:4000") };
+    let mut mallory =
+        Endpoint { nonce: alice.nonce.clone(), ..Endpoint::named(&world, "mallory", "198.51.100.1:4000") };
     for method in [Method::Refresh, Method::CreatePermission, Method::ChannelBind] {
-        let answer = world.ask(&mut mallory, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
-        assert_eq!((answer.code(), answer.integrity_for(&mallory)), (Some(441), Some(IntegrityAlgorithm::Sha1)), "{method:?}");
+        let answer =
+            world.ask(&mut mallory, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
+        assert_eq!(
+            (answer.code(), answer.integrity_for(&mallory)),
+            (Some(441), Some(IntegrityAlgorithm::Sha1)),
+            "{method:?}"
+        );
     }
     assert_eq!(world.ask(&mut mallory, Method::Refresh, &[Attribute::Lifetime(0)]).code(), Some(441));
     assert_eq!(world.server.allocations(), 1);

@@ -70,7 +70,8 @@ fn send_with_dont_fragment_asks_for_it_on_this_datagram_alone() {
     let mut world = World::new();
     let (mut alice, _) = allocated(&mut world);
     permit(&mut world, &mut alice, peer());
-    let with = alice.indication(Method::Send, &[Attribute::XorPeerAddress(peer()), Attribute::DontFragment, Attribute::Data(b"x")]);
+    let with = alice
+        .indication(Method::Send, &[Attribute::XorPeerAddress(peer()), Attribute::DontFragment, Attribute::Data(b"x")]);
     assert!(world.relay(alice.client, &with).unwrap().dont_fragment);
     let without = alice.send_indication(peer(), b"x");
     assert!(!world.relay(alice.client, &without).unwrap().dont_fragment);
@@ -174,7 +175,10 @@ fn a_port_of_ours_that_is_no_live_relay_is_out_of_reach() {
     let [(mut alice, _), (mut bob, of_bob)] = two(&mut world);
     assert_eq!(bind(&mut world, &mut alice, 0x4000, of_bob), None);
     let live = world.open_relays();
-    let dead = (50_000..=50_999).map(|port| SocketAddr::new(of_bob.ip(), port)).find(|address| !live.contains(address)).unwrap();
+    let dead = (50_000..=50_999)
+        .map(|port| SocketAddr::new(of_bob.ip(), port))
+        .find(|address| !live.contains(address))
+        .unwrap();
     assert_eq!(bind(&mut world, &mut alice, 0x4001, dead), Some(403));
     let send = alice.send_indication(dead, b"x");
     assert_eq!(world.relay(alice.client, &send), Err(DropReason::PeerForbidden));

@@ -42,7 +42,10 @@ fn a_channel_to_another_relay_of_this_edge_survives_a_reload() {
     let of_bob = world.allocate(&mut bob);
     assert_eq!(bind(&mut world, &mut alice, 0x4000, of_bob), None);
     world.reload(|_| {});
-    assert_eq!(world.relay(alice.client, &channel_data(0x4000, b"x")).map(|sent| (sent.from, sent.to)), Ok((of_alice, of_bob)));
+    assert_eq!(
+        world.relay(alice.client, &channel_data(0x4000, b"x")).map(|sent| (sent.from, sent.to)),
+        Ok((of_alice, of_bob))
+    );
 }
 
 #[test]
@@ -54,7 +57,8 @@ fn tcp_connections_to_peers_no_longer_allowed_are_closed() {
     permit(&mut world, &mut alice, peer());
     permit(&mut world, &mut alice, other_peer());
     let relay = world.relay_id(relayed).unwrap();
-    let [closed, kept] = [peer(), other_peer()].map(|peer| world.server.handle_peer_accepted(world.now, relay, Peer(peer)).unwrap());
+    let [closed, kept] =
+        [peer(), other_peer()].map(|peer| world.server.handle_peer_accepted(world.now, relay, Peer(peer)).unwrap());
     world.pump();
     world.take_actions();
     world.reload(|setup| setup.policy.deny_peers = vec!["192.0.2.7/32".parse().unwrap()]);
@@ -69,7 +73,8 @@ fn an_allocation_whose_key_was_removed_gets_401_relays_on_and_ends_at_its_lifeti
     permit(&mut world, &mut alice, peer());
     rotate(&mut world);
     for method in [Method::Refresh, Method::CreatePermission, Method::ChannelBind] {
-        let answer = world.ask(&mut alice, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
+        let answer =
+            world.ask(&mut alice, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
         assert_eq!(answer.code(), Some(401), "{method:?}");
     }
     world.pass_secs(299);

@@ -72,14 +72,17 @@ fn a_stream_carries_payloads_that_a_datagram_could_not() {
 fn bytes_that_can_be_no_frame_close_the_connection() {
     let mut world = World::new();
     let other = tcp_client(&mut world);
-    for garbage in [&b"POST / HTTP/1.1\r\n"[..], &[0x80, 0, 0, 0], &[0x50, 0, 0, 0], &[0, 1, 0, 3], &[0, 1, 0, 0, 1, 2, 3, 4]] {
+    for garbage in
+        [&b"POST / HTTP/1.1\r\n"[..], &[0x80, 0, 0, 0], &[0x50, 0, 0, 0], &[0, 1, 0, 3], &[0, 1, 0, 0, 1, 2, 3, 4]]
+    {
         let mut alice = Endpoint::over(&world, "alice", "198.51.100.1:4001", Transport::Tcp);
         alice.client.stream = 77;
         let progress = world.server.handle_stream(world.now, alice.client, garbage);
         world.pump();
         assert_eq!(progress.verdict, Some(Verdict::Drop(DropReason::NotStun)), "{garbage:?}");
         let actions = world.take_actions();
-        let closed = actions.iter().any(|action| matches!(action, Action::CloseClient { client } if *client == alice.client));
+        let closed =
+            actions.iter().any(|action| matches!(action, Action::CloseClient { client } if *client == alice.client));
         assert!(closed, "{garbage:?}");
     }
     assert!(world.server.serves(&other.0.client), "others are undisturbed");

@@ -61,7 +61,9 @@ fn is_closed(world: &mut World, id: ConnectionId) -> bool {
 
 #[test]
 fn a_tcp_allocation_needs_a_stream_to_the_client() {
-    for (transport, code) in [(Transport::Tcp, None), (Transport::Tls, None), (Transport::Udp, Some(400)), (Transport::Dtls, Some(400))] {
+    for (transport, code) in
+        [(Transport::Tcp, None), (Transport::Tls, None), (Transport::Udp, Some(400)), (Transport::Dtls, Some(400))]
+    {
         let mut world = tcp_world();
         let mut alice = Endpoint::over(&world, "alice", "198.51.100.1:4000", transport);
         world.greet(&mut alice);
@@ -74,9 +76,11 @@ fn even_port_dont_fragment_and_tokens_with_tcp_get_400() {
     let mut world = tcp_world();
     let mut alice = Endpoint::over(&world, "alice", "198.51.100.1:4000", Transport::Tcp);
     world.greet(&mut alice);
-    for attribute in
-        [Attribute::EvenPort(EvenPort { reserve_next: false }), Attribute::DontFragment, Attribute::ReservationToken([1; 8])]
-    {
+    for attribute in [
+        Attribute::EvenPort(EvenPort { reserve_next: false }),
+        Attribute::DontFragment,
+        Attribute::ReservationToken([1; 8]),
+    ] {
         assert_eq!(world.ask(&mut alice, Method::Allocate, &[TCP, attribute]).code(), Some(400), "{attribute:?}");
     }
 }
@@ -101,7 +105,9 @@ fn connect_bind_and_the_bytes_flow() {
     let actions = world.take_actions();
     assert!(actions.iter().any(|action| matches!(action, Action::ClosePeer { connection } if *connection == id)));
     assert!(actions.iter().any(|action| matches!(action, Action::CloseClient { client } if *client == data.client)));
-    let Some(Action::Ended(record, _)) = actions.iter().find(|action| matches!(action, Action::Ended(..))) else { panic!("a record") };
+    let Some(Action::Ended(record, _)) = actions.iter().find(|action| matches!(action, Action::Ended(..))) else {
+        panic!("a record")
+    };
     assert_eq!((record.to_peer.bytes, record.to_client.bytes, record.peers.clone()), (100, 7, vec![peer()]));
 }
 
@@ -129,7 +135,9 @@ fn connect_to_the_same_peer_again_gets_446_in_every_state() {
     let mut world = tcp_world();
     let (mut alice, _) = tcp_allocated(&mut world);
     let (_, asked) = start_connect(&mut world, &mut alice, peer());
-    let again = |world: &mut World, alice: &mut Endpoint| world.ask(alice, Method::Connect, &[Attribute::XorPeerAddress(peer())]).code();
+    let again = |world: &mut World, alice: &mut Endpoint| {
+        world.ask(alice, Method::Connect, &[Attribute::XorPeerAddress(peer())]).code()
+    };
     assert_eq!(again(&mut world, &mut alice), Some(446), "while it connects");
     world.server.handle_peer_connected(world.now, asked.unwrap());
     world.pump();
@@ -180,9 +188,16 @@ fn the_peer_policy_holds_for_connect() {
     let mut world = tcp_world();
     let (mut alice, _) = tcp_allocated(&mut world);
     for peer in ["127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80", "203.0.113.10:3478"] {
-        assert_eq!(world.ask(&mut alice, Method::Connect, &[Attribute::XorPeerAddress(at(peer))]).code(), Some(403), "{peer}");
+        assert_eq!(
+            world.ask(&mut alice, Method::Connect, &[Attribute::XorPeerAddress(at(peer))]).code(),
+            Some(403),
+            "{peer}"
+        );
     }
-    assert_eq!(world.ask(&mut alice, Method::Connect, &[Attribute::XorPeerAddress(at("[2001:db8:2::7]:80"))]).code(), Some(443));
+    assert_eq!(
+        world.ask(&mut alice, Method::Connect, &[Attribute::XorPeerAddress(at("[2001:db8:2::7]:80"))]).code(),
+        Some(443)
+    );
     assert!(world.asked_connection().is_none());
 }
 
@@ -191,7 +206,10 @@ fn connect_to_a_dead_port_of_a_relay_address_fails_like_a_peer_that_does_not_ans
     let mut world = tcp_world();
     let (mut alice, _) = tcp_allocated(&mut world);
     let live = world.open_relays();
-    let dead = (50_000..=50_999).map(|port| SocketAddr::new(live[0].ip(), port)).find(|address| !live.contains(address)).unwrap();
+    let dead = (50_000..=50_999)
+        .map(|port| SocketAddr::new(live[0].ip(), port))
+        .find(|address| !live.contains(address))
+        .unwrap();
     let (request, asked) = start_connect(&mut world, &mut alice, dead);
     assert!(asked.is_none() && world.take_answer(&request).is_none());
     world.pass_secs(31);
@@ -318,7 +336,8 @@ fn more_connections_than_an_allocation_can_hold_get_508() {
 #[test]
 fn a_token_with_a_bitrate_gets_no_tcp_allocation() {
     let mut world = tcp_world();
-    let claims = postern_token::Claims { bitrate_bps: Some(64_000), ..postern_token::Claims::new("alice", 2_000_000_000) };
+    let claims =
+        postern_token::Claims { bitrate_bps: Some(64_000), ..postern_token::Claims::new("alice", 2_000_000_000) };
     let limited = postern_token::Issuer::new(&world.setup.ring()).issue_extended(&claims).unwrap();
     let mut alice = Endpoint::with_token(&limited, "198.51.100.1:4000", Transport::Tcp);
     world.greet(&mut alice);
