@@ -247,7 +247,7 @@ def test_a_renewed_certificate_is_noticed_through_symlinks_without_a_signal(lab,
     os.symlink(generations[1], tmp_path / "next")
     os.replace(tmp_path / "next", live)
     await_that(
-        lambda: served_certificate(lab) == der(generations[1] / "pair.pem"), timeout=30, what="the renewed certificate"
+        lambda: served_certificate(lab) == der(generations[1] / "pair.pem"), timeout=30, what="the renewed certificate", interval=0.2
     )
     edge.stop()
 
@@ -260,7 +260,7 @@ def test_connections_open_before_a_certificate_change_go_on(lab, start_edge, own
         assert client.allocate().kind == SUCCESS
         authority.issue("own", ["edge.example.test", A.EDGE])
         edge.signal(signal.SIGHUP)
-        await_that(lambda: served_certificate(lab) == der(certificate), what="the new certificate")
+        await_that(lambda: served_certificate(lab) == der(certificate), what="the new certificate", interval=0.2)
         assert client.refresh(600).kind == SUCCESS
         client.refresh(0)
     edge.stop()
