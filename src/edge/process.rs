@@ -83,7 +83,7 @@ impl Edge {
     /// # Errors
     /// See [`EdgeError`]; each names its remedy.
     pub(crate) async fn start(config: Config, origin: Origin) -> Result<Self, EdgeError> {
-        let watched = Fingerprint::of(&config.files);
+        let watched = config.fingerprint.clone();
         let own_addresses = system::own_addresses()?;
         let (soft, _) = system::raise_descriptor_limit()?;
         let descriptors_max = soft.saturating_sub(limits::DESCRIPTORS_RESERVED);
@@ -153,6 +153,7 @@ impl Edge {
         health: &Health,
     ) -> Result<(), EdgeError> {
         let common = postern_turn::options::Shared::new(seed()?);
+        common.strangers.set_answers_per_sec(self.config.edge.limits.unauthenticated_answers_per_sec);
         let media = Arc::new(ClockRates::new(self.config.edge.media.clock_rates.clone()));
         let mut handles = Vec::new();
         let mut newborn = Vec::new();
@@ -187,9 +188,11 @@ impl Edge {
     /// Loads the file again and applies it whole, or keeps everything as it is and says why.
     pub(crate) fn reload(&mut self) {
         let Origin::File(path) = self.origin.clone() else { return };
+        // Looked at before the files are read: what changes meanwhile asks for another reload.
+        let seen = self.watched.refreshed();
         let outcome = self.try_reload(&path);
-        self.watched = Fingerprint::of(&self.config.files);
         let applied = outcome.is_ok();
+        self.watched = if applied { self.config.fingerprint.clone() } else { seen };
         let result = if applied { ReloadResult::Applied } else { ReloadResult::Refused };
         self.control.reloads.add(result, 1);
         self.control.last_reload_successful.set((), u64::from(applied));
