@@ -105,26 +105,12 @@ enum Refusal {
 impl PeerPolicy {
     /// `live` is the broker's set of relay ports in use.
     pub fn new(options: &PolicyOptions, live: LivePorts) -> Self {
-        let PolicyOptions {
-            listeners,
-            services,
-            ..
-        } = options;
-        let relays: Vec<IpAddr> = options
-            .relay_addresses
-            .iter()
-            .map(IpAddr::to_canonical)
-            .collect();
+        let PolicyOptions { listeners, services, .. } = options;
+        let relays: Vec<IpAddr> = options.relay_addresses.iter().map(IpAddr::to_canonical).collect();
         let advertise = Advertise::new(&options.advertise, &relays);
         let sockets = || listeners.iter().chain(services);
-        let own = options
-            .own_addresses
-            .iter()
-            .copied()
-            .chain(sockets().map(SocketAddr::ip));
-        let own = own
-            .chain(relays.iter().copied())
-            .chain(advertise.addresses());
+        let own = options.own_addresses.iter().copied().chain(sockets().map(SocketAddr::ip));
+        let own = own.chain(relays.iter().copied()).chain(advertise.addresses());
         Self {
             allow: options.allow_peers.iter().map(IpNet::trunc).collect(),
             deny: options.deny_peers.iter().map(IpNet::trunc).collect(),
@@ -132,10 +118,7 @@ impl PeerPolicy {
             private: networks(&DENIED_UNLESS_ALLOWED),
             own: sorted(own.map(|ip| ip.to_canonical()).collect()),
             own_ports: sorted(sockets().map(SocketAddr::port).collect()),
-            loopback_only: !listeners.is_empty()
-                && listeners
-                    .iter()
-                    .all(|at| at.ip().to_canonical().is_loopback()),
+            loopback_only: !listeners.is_empty() && listeners.iter().all(|at| at.ip().to_canonical().is_loopback()),
             relays,
             advertise,
             live,
@@ -153,9 +136,7 @@ impl PeerPolicy {
         };
         match (refusal, purpose) {
             (None, _) => Ruling::Allowed,
-            (Some(_), Purpose::Send) | (Some(Refusal::DeadPort), Purpose::Connect) => {
-                Ruling::NothingSent
-            }
+            (Some(_), Purpose::Send) | (Some(Refusal::DeadPort), Purpose::Connect) => Ruling::NothingSent,
             (Some(_), _) => Ruling::Forbidden,
         }
     }
@@ -175,12 +156,11 @@ impl PeerPolicy {
     /// The local name of `ip` when it is a relay address of ours under either name.
     fn relay_address(&self, ip: IpAddr) -> Option<IpAddr> {
         let local = self.advertise.inside_ip(ip);
-        [local, ip]
-            .into_iter()
-            .find(|name| self.relays.contains(name))
+        [local, ip].into_iter().find(|name| self.relays.contains(name))
     }
 
-    /// Relay to relay on this edge: the address is fine, what counts is the port.
+    /// Relay to relay on this edge: the address is fine, what counts is the port. Both names of a relay address are judged
+    /// alike: `deny_peers` means the one that the world knows, a claim may mean either.
     fn refuse_relay(
         &self,
         peer: SocketAddr,
@@ -188,30 +168,23 @@ impl PeerPolicy {
         claim: Option<&[IpNet]>,
         purpose: Purpose,
     ) -> Option<Refusal> {
-        let names = [peer.ip(), local, self.advertise.outside_ip(local)];
-        let claimed = |nets: &[IpNet]| names.iter().any(|name| any_contains(nets, *name));
-        if any_contains(&self.deny, peer.ip()) || !claim.is_none_or(claimed) {
+        let public = self.advertise.outside_ip(local);
+        let claimed = |nets: &[IpNet]| any_contains(nets, local) || any_contains(nets, public);
+        if any_contains(&self.deny, public) || !claim.is_none_or(claimed) {
             return Some(Refusal::Address);
         }
         let tcp = purpose == Purpose::Connect;
-        if purpose == Purpose::Permission
-            || self.live.is_live(SocketAddr::new(local, peer.port()), tcp)
-        {
+        if purpose == Purpose::Permission || self.live.is_live(SocketAddr::new(local, peer.port()), tcp) {
             return None;
         }
         if self.is_own_port(peer.port()) {
             return Some(Refusal::Port);
         }
-        let is_open_host = self.loopback_only && any_contains(&self.allow, peer.ip());
+        let is_open_host = self.loopback_only && any_contains(&self.allow, local);
         (!is_open_host).then_some(Refusal::DeadPort)
     }
 
-    fn refuse_other(
-        &self,
-        peer: SocketAddr,
-        claim: Option<&[IpNet]>,
-        purpose: Purpose,
-    ) -> Option<Refusal> {
+    fn refuse_other(&self, peer: SocketAddr, claim: Option<&[IpNet]>, purpose: Purpose) -> Option<Refusal> {
         let ip = peer.ip();
         if self.is_closed(ip) || claim.is_some_and(|nets| !any_contains(nets, ip)) {
             return Some(Refusal::Address);
@@ -231,9 +204,7 @@ impl PeerPolicy {
         };
         let embedded = || v6.into_iter().flat_map(embedded_ipv4).map(IpAddr::V4);
         let local_if_allowed = self.loopback_only && (ip.is_loopback() || self.is_own(ip));
-        if !local_if_allowed && self.is_always_denied(ip)
-            || embedded().any(|v4| self.is_always_denied(v4))
-        {
+        if !local_if_allowed && self.is_always_denied(ip) || embedded().any(|v4| self.is_always_denied(v4)) {
             return true;
         }
         if any_contains(&self.deny, ip) || embedded().any(|v4| any_contains(&self.deny, v4)) {

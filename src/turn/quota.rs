@@ -35,11 +35,7 @@ impl Quotas {
     /// Whether one more reservation fits: as many as allocations. Otherwise who reserves, releases and starts again would drain the
     /// pool in spite of the quota.
     pub(crate) fn may_reserve(&self, quota: &QuotaKey, max: u32) -> bool {
-        max == 0
-            || self
-                .counts
-                .get(quota)
-                .is_none_or(|count| count.reservations < max)
+        max == 0 || self.counts.get(quota).is_none_or(|count| count.reservations < max)
     }
 
     pub(crate) fn used(&self, quota: &QuotaKey) -> u32 {
@@ -51,13 +47,7 @@ impl Quotas {
         self.counts.entry_ref(quota).or_default().allocations += 1;
         let unit = self.next_unit;
         self.next_unit += 1;
-        self.units.insert(
-            unit,
-            Unit {
-                quota: quota.clone(),
-                leases,
-            },
-        );
+        self.units.insert(unit, Unit { quota: quota.clone(), leases });
         unit
     }
 
@@ -67,10 +57,10 @@ impl Quotas {
             return;
         };
         state.leases -= 1;
-        if state.leases == 0 {
-            if let Some(state) = self.units.remove(&unit) {
-                self.lower(&state.quota, |count| count.allocations -= 1);
-            }
+        if state.leases == 0
+            && let Some(state) = self.units.remove(&unit)
+        {
+            self.lower(&state.quota, |count| count.allocations -= 1);
         }
     }
 

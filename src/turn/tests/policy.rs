@@ -8,12 +8,7 @@ use postern_turn::io::{AllocationId, Family, OpenRelay, PortWish, QuotaKey};
 use postern_turn::live_ports::LivePorts;
 use postern_turn::policy::{PeerPolicy, PolicyOptions, Purpose, Ruling};
 
-const PURPOSES: [Purpose; 4] = [
-    Purpose::Permission,
-    Purpose::Channel,
-    Purpose::Send,
-    Purpose::Connect,
-];
+const PURPOSES: [Purpose; 4] = [Purpose::Permission, Purpose::Channel, Purpose::Send, Purpose::Connect];
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -27,10 +22,7 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 fn options() -> PolicyOptions {
     PolicyOptions {
         own_addresses: ips(&["203.0.113.10", "2001:db8::10", "10.20.0.10"]),
-        listeners: vec![
-            "203.0.113.10:3478".parse().unwrap(),
-            "[2001:db8::10]:3478".parse().unwrap(),
-        ],
+        listeners: vec!["203.0.113.10:3478".parse().unwrap(), "[2001:db8::10]:3478".parse().unwrap()],
         services: vec!["10.20.0.10:8443".parse().unwrap()],
         relay_addresses: ips(&["203.0.113.10", "2001:db8::10"]),
         ..PolicyOptions::default()
@@ -48,19 +40,13 @@ fn at(ip: &str, port: u16) -> SocketAddr {
 /// Closed on every way: 403 for what has an answer, silence for a Send.
 fn is_closed(policy: &PeerPolicy, ip: &str) -> bool {
     PURPOSES.iter().all(|&purpose| {
-        let want = if purpose == Purpose::Send {
-            Ruling::NothingSent
-        } else {
-            Ruling::Forbidden
-        };
+        let want = if purpose == Purpose::Send { Ruling::NothingSent } else { Ruling::Forbidden };
         policy.judge(at(ip, 5000), None, purpose) == want
     })
 }
 
 fn is_open(policy: &PeerPolicy, ip: &str) -> bool {
-    PURPOSES
-        .iter()
-        .all(|&purpose| policy.judge(at(ip, 5000), None, purpose) == Ruling::Allowed)
+    PURPOSES.iter().all(|&purpose| policy.judge(at(ip, 5000), None, purpose) == Ruling::Allowed)
 }
 
 const ALWAYS_DENIED: &[&str] = &[
@@ -147,20 +133,14 @@ fn public_and_documentation_addresses_are_open_by_default() {
 
 #[test]
 fn allow_peers_opens_private_addresses_and_never_those_always_denied() {
-    let policy = policy(&PolicyOptions {
-        allow_peers: nets(&["0.0.0.0/0", "::/0"]),
-        ..options()
-    });
+    let policy = policy(&PolicyOptions { allow_peers: nets(&["0.0.0.0/0", "::/0"]), ..options() });
     for ip in PRIVATE {
         assert!(is_open(&policy, ip), "{ip}");
     }
     for ip in ALWAYS_DENIED.iter() {
         assert!(is_closed(&policy, ip), "{ip}");
     }
-    assert!(
-        is_closed(&policy, "10.20.0.10"),
-        "an own address that is no relay address"
-    );
+    assert!(is_closed(&policy, "10.20.0.10"), "an own address that is no relay address");
 }
 
 #[test]
@@ -183,20 +163,11 @@ fn networks_with_host_bits_mean_their_whole_network() {
         deny_peers: nets(&["8.8.8.8/13", "2606:4700::99/40"]),
         ..options()
     });
-    for ip in [
-        "8.8.0.0",
-        "8.15.255.255",
-        "2606:4700::",
-        "2606:4700:ff:ffff::",
-    ] {
+    for ip in ["8.8.0.0", "8.15.255.255", "2606:4700::", "2606:4700:ff:ffff::"] {
         assert!(is_closed(&policy, ip), "{ip}");
     }
     assert!(is_open(&policy, "8.16.0.0") && is_open(&policy, "2606:4700:100::"));
-    assert!(
-        is_open(&policy, "10.20.0.0")
-            && is_open(&policy, "10.20.0.255")
-            && is_closed(&policy, "10.20.1.0")
-    );
+    assert!(is_open(&policy, "10.20.0.0") && is_open(&policy, "10.20.0.255") && is_closed(&policy, "10.20.1.0"));
 }
 
 /// The IPv4 address as each mapping writes it, a.b.c.d in hexadecimal.
@@ -219,10 +190,7 @@ fn mappings_of(v4: [u8; 4]) -> Vec<String> {
 
 #[test]
 fn an_ipv4_address_inside_an_ipv6_one_is_what_gets_judged() {
-    let policy = policy(&PolicyOptions {
-        deny_peers: nets(&["9.9.9.0/24"]),
-        ..options()
-    });
+    let policy = policy(&PolicyOptions { deny_peers: nets(&["9.9.9.0/24"]), ..options() });
     for closed in [
         [127, 0, 0, 1],
         [10, 0, 0, 1],
@@ -244,10 +212,8 @@ fn an_ipv4_address_inside_an_ipv6_one_is_what_gets_judged() {
 
 #[test]
 fn allow_peers_never_opens_a_private_address_inside_an_ipv6_one() {
-    let policy = policy(&PolicyOptions {
-        allow_peers: nets(&["0.0.0.0/0", "::/0", "64:ff9b::/96", "2002::/16"]),
-        ..options()
-    });
+    let policy =
+        policy(&PolicyOptions { allow_peers: nets(&["0.0.0.0/0", "::/0", "64:ff9b::/96", "2002::/16"]), ..options() });
     assert!(is_open(&policy, "10.0.0.1"));
     for ip in mappings_of([10, 0, 0, 1]) {
         assert!(is_closed(&policy, &ip), "{ip}");
@@ -257,40 +223,17 @@ fn allow_peers_never_opens_a_private_address_inside_an_ipv6_one() {
 #[test]
 fn port_zero_is_nobody() {
     let policy = policy(&options());
-    assert_eq!(
-        policy.judge(at("1.1.1.1", 0), None, Purpose::Permission),
-        Ruling::Allowed
-    );
-    assert_eq!(
-        policy.judge(at("1.1.1.1", 0), None, Purpose::Channel),
-        Ruling::Forbidden
-    );
-    assert_eq!(
-        policy.judge(at("1.1.1.1", 0), None, Purpose::Connect),
-        Ruling::Forbidden
-    );
-    assert_eq!(
-        policy.judge(at("1.1.1.1", 0), None, Purpose::Send),
-        Ruling::NothingSent
-    );
+    assert_eq!(policy.judge(at("1.1.1.1", 0), None, Purpose::Permission), Ruling::Allowed);
+    assert_eq!(policy.judge(at("1.1.1.1", 0), None, Purpose::Channel), Ruling::Forbidden);
+    assert_eq!(policy.judge(at("1.1.1.1", 0), None, Purpose::Connect), Ruling::Forbidden);
+    assert_eq!(policy.judge(at("1.1.1.1", 0), None, Purpose::Send), Ruling::NothingSent);
 }
 
 /// A broker with one open relay on each address and transport, and those relays.
 fn broker_with_relays(addresses: &[&str]) -> (Broker, Vec<(SocketAddr, bool)>) {
-    let mut broker = Broker::new(
-        PoolOptions {
-            addresses: ips(addresses),
-            ports: 50_000..=59_999,
-        },
-        [7; 32],
-    );
+    let mut broker = Broker::new(PoolOptions { addresses: ips(addresses), ports: 50_000..=59_999 }, [7; 32]);
     let mut relays = Vec::new();
-    for (family, tcp) in [
-        (Family::V4, false),
-        (Family::V6, false),
-        (Family::V4, true),
-        (Family::V6, true),
-    ] {
+    for (family, tcp) in [(Family::V4, false), (Family::V6, false), (Family::V4, true), (Family::V6, true)] {
         let quota = QuotaKey::Identity("alice".into());
         let wish = OpenRelay {
             allocation: AllocationId(0),
@@ -315,25 +258,11 @@ fn a_live_relay_port_of_this_edge_is_a_peer() {
     let policy = PeerPolicy::new(&options(), broker.live_ports());
     assert_eq!(relays.len(), 4);
     for (relay, tcp) in relays {
-        assert_eq!(
-            policy.judge(relay, None, Purpose::Permission),
-            Ruling::Allowed
-        );
-        let [udp_ruling, tcp_ruling] = if tcp {
-            [Ruling::Forbidden, Ruling::Allowed]
-        } else {
-            [Ruling::Allowed, Ruling::NothingSent]
-        };
-        assert_eq!(
-            policy.judge(relay, None, Purpose::Channel),
-            udp_ruling,
-            "{relay}"
-        );
-        assert_eq!(
-            policy.judge(relay, None, Purpose::Connect),
-            tcp_ruling,
-            "{relay}"
-        );
+        assert_eq!(policy.judge(relay, None, Purpose::Permission), Ruling::Allowed);
+        let [udp_ruling, tcp_ruling] =
+            if tcp { [Ruling::Forbidden, Ruling::Allowed] } else { [Ruling::Allowed, Ruling::NothingSent] };
+        assert_eq!(policy.judge(relay, None, Purpose::Channel), udp_ruling, "{relay}");
+        assert_eq!(policy.judge(relay, None, Purpose::Connect), tcp_ruling, "{relay}");
         let send = policy.judge(relay, None, Purpose::Send);
         assert_eq!(send == Ruling::Allowed, !tcp, "{relay}");
     }
@@ -344,58 +273,26 @@ fn another_port_of_a_relay_address_is_403_for_a_channel_and_silence_else() {
     let policy = policy(&options());
     for port in [50_000, 22] {
         let peer = at("203.0.113.10", port);
-        assert_eq!(
-            policy.judge(peer, None, Purpose::Permission),
-            Ruling::Allowed,
-            "a permission is by address"
-        );
-        assert_eq!(
-            policy.judge(peer, None, Purpose::Channel),
-            Ruling::Forbidden
-        );
+        assert_eq!(policy.judge(peer, None, Purpose::Permission), Ruling::Allowed, "a permission is by address");
+        assert_eq!(policy.judge(peer, None, Purpose::Channel), Ruling::Forbidden);
         assert_eq!(policy.judge(peer, None, Purpose::Send), Ruling::NothingSent);
-        assert_eq!(
-            policy.judge(peer, None, Purpose::Connect),
-            Ruling::NothingSent
-        );
+        assert_eq!(policy.judge(peer, None, Purpose::Connect), Ruling::NothingSent);
     }
 }
 
 #[test]
 fn a_relay_never_reaches_a_listener() {
-    let policy = policy(&PolicyOptions {
-        allow_peers: nets(&["0.0.0.0/0", "::/0"]),
-        ..options()
-    });
-    for listener in [
-        at("203.0.113.10", 3478),
-        at("2001:db8::10", 3478),
-        at("203.0.113.10", 8443),
-    ] {
-        assert_eq!(
-            policy.judge(listener, None, Purpose::Channel),
-            Ruling::Forbidden
-        );
-        assert_eq!(
-            policy.judge(listener, None, Purpose::Send),
-            Ruling::NothingSent
-        );
-        assert_eq!(
-            policy.judge(listener, None, Purpose::Connect),
-            Ruling::Forbidden
-        );
+    let policy = policy(&PolicyOptions { allow_peers: nets(&["0.0.0.0/0", "::/0"]), ..options() });
+    for listener in [at("203.0.113.10", 3478), at("2001:db8::10", 3478), at("203.0.113.10", 8443)] {
+        assert_eq!(policy.judge(listener, None, Purpose::Channel), Ruling::Forbidden);
+        assert_eq!(policy.judge(listener, None, Purpose::Send), Ruling::NothingSent);
+        assert_eq!(policy.judge(listener, None, Purpose::Connect), Ruling::Forbidden);
     }
 }
 
 #[test]
 fn a_relay_port_that_closed_is_no_peer_any_more() {
-    let mut broker = Broker::new(
-        PoolOptions {
-            addresses: ips(&["203.0.113.10"]),
-            ports: 50_000..=59_999,
-        },
-        [7; 32],
-    );
+    let mut broker = Broker::new(PoolOptions { addresses: ips(&["203.0.113.10"]), ports: 50_000..=59_999 }, [7; 32]);
     let policy = PeerPolicy::new(&options(), broker.live_ports());
     let quota = QuotaKey::Identity("alice".into());
     let wish = OpenRelay {
@@ -407,21 +304,11 @@ fn a_relay_port_that_closed_is_no_peer_any_more() {
         port: PortWish::Any,
     };
     let relay = broker.draw(0, 0, &wish).unwrap().relays[0];
-    assert_eq!(
-        policy.judge(relay.local, None, Purpose::Channel),
-        Ruling::Forbidden,
-        "not bound yet"
-    );
+    assert_eq!(policy.judge(relay.local, None, Purpose::Channel), Ruling::Forbidden, "not bound yet");
     broker.open(relay.lease);
-    assert_eq!(
-        policy.judge(relay.local, None, Purpose::Channel),
-        Ruling::Allowed
-    );
+    assert_eq!(policy.judge(relay.local, None, Purpose::Channel), Ruling::Allowed);
     broker.close(0, relay.lease);
-    assert_eq!(
-        policy.judge(relay.local, None, Purpose::Channel),
-        Ruling::Forbidden
-    );
+    assert_eq!(policy.judge(relay.local, None, Purpose::Channel), Ruling::Forbidden);
 }
 
 /// Behind a 1:1 NAT: 10.0.0.5 is known as 203.0.113.10.
@@ -442,28 +329,17 @@ fn a_relay_is_a_peer_by_its_public_name_and_translated_before_sending() {
     let (local, _) = relays[0];
     let public = policy.advertise().outside(local);
     assert_eq!(public, at("203.0.113.10", local.port()));
-    assert_eq!(
-        policy.judge(public, None, Purpose::Channel),
-        Ruling::Allowed
-    );
+    assert_eq!(policy.judge(public, None, Purpose::Channel), Ruling::Allowed);
     assert_eq!(policy.advertise().inside(public), local);
-    assert_eq!(
-        policy.judge(at("203.0.113.10", 3478), None, Purpose::Connect),
-        Ruling::Forbidden
-    );
-    assert_eq!(
-        policy.judge(at("203.0.113.10", 50_001), None, Purpose::Send),
-        Ruling::NothingSent
-    );
+    assert_eq!(policy.judge(at("203.0.113.10", 3478), None, Purpose::Connect), Ruling::Forbidden);
+    assert_eq!(policy.judge(at("203.0.113.10", 50_001), None, Purpose::Send), Ruling::NothingSent);
 }
 
 #[test]
 fn an_advertised_address_of_a_listener_alone_is_closed() {
     let mut options = behind_nat();
     options.listeners.push(at("10.0.0.6", 3478));
-    options
-        .advertise
-        .push(("10.0.0.6".parse().unwrap(), "203.0.113.20".parse().unwrap()));
+    options.advertise.push(("10.0.0.6".parse().unwrap(), "203.0.113.20".parse().unwrap()));
     let policy = policy(&options);
     assert!(is_closed(&policy, "203.0.113.20") && is_closed(&policy, "10.0.0.6"));
     assert!(is_closed(&policy, "::ffff:203.0.113.20"));
@@ -472,29 +348,28 @@ fn an_advertised_address_of_a_listener_alone_is_closed() {
 #[test]
 fn deny_peers_closes_relay_to_relay_too() {
     let (broker, relays) = broker_with_relays(&["203.0.113.10"]);
-    let policy = PeerPolicy::new(
-        &PolicyOptions {
-            deny_peers: nets(&["203.0.113.0/24"]),
-            ..options()
-        },
-        broker.live_ports(),
-    );
-    assert_eq!(
-        policy.judge(relays[0].0, None, Purpose::Channel),
-        Ruling::Forbidden
-    );
-    assert_eq!(
-        policy.judge(relays[0].0, None, Purpose::Permission),
-        Ruling::Forbidden
-    );
+    let policy =
+        PeerPolicy::new(&PolicyOptions { deny_peers: nets(&["203.0.113.0/24"]), ..options() }, broker.live_ports());
+    assert_eq!(policy.judge(relays[0].0, None, Purpose::Channel), Ruling::Forbidden);
+    assert_eq!(policy.judge(relays[0].0, None, Purpose::Permission), Ruling::Forbidden);
+}
+
+#[test]
+fn both_names_of_a_relay_address_are_judged_alike() {
+    let (broker, relays) = broker_with_relays(&["10.0.0.5"]);
+    let (local, _) = relays[0];
+    for (deny, ruling) in [("10.0.0.0/8", Ruling::Allowed), ("203.0.113.0/24", Ruling::Forbidden)] {
+        let options = PolicyOptions { deny_peers: nets(&[deny]), ..behind_nat() };
+        let policy = PeerPolicy::new(&options, broker.live_ports());
+        let public = policy.advertise().outside(local);
+        assert_eq!(policy.judge(public, None, Purpose::Channel), ruling, "{deny}");
+        assert_eq!(policy.judge(local, None, Purpose::Channel), ruling, "{deny}");
+    }
 }
 
 #[test]
 fn a_claim_narrows_what_the_policy_allows_and_never_widens_it() {
-    let policy = policy(&PolicyOptions {
-        allow_peers: nets(&["10.20.0.0/24"]),
-        ..options()
-    });
+    let policy = policy(&PolicyOptions { allow_peers: nets(&["10.20.0.0/24"]), ..options() });
     let claim = nets(&["10.20.0.0/28", "10.99.0.0/16", "2606:4700::/32"]);
     for (ip, ruling) in [
         ("10.20.0.3", Ruling::Allowed),
@@ -504,11 +379,7 @@ fn a_claim_narrows_what_the_policy_allows_and_never_widens_it() {
         ("1.1.1.1", Ruling::Forbidden),
         ("203.0.113.10", Ruling::Forbidden),
     ] {
-        assert_eq!(
-            policy.judge(at(ip, 5000), Some(&claim), Purpose::Permission),
-            ruling,
-            "{ip}"
-        );
+        assert_eq!(policy.judge(at(ip, 5000), Some(&claim), Purpose::Permission), ruling, "{ip}");
     }
     assert_eq!(
         policy.judge(at("1.1.1.1", 5000), Some(&[]), Purpose::Channel),
@@ -523,15 +394,9 @@ fn a_claim_may_name_a_relay_by_either_of_its_names() {
     let policy = PeerPolicy::new(&behind_nat(), broker.live_ports());
     let public = policy.advertise().outside(relays[0].0);
     for claim in [nets(&["203.0.113.10/32"]), nets(&["10.0.0.5/32"])] {
-        assert_eq!(
-            policy.judge(public, Some(&claim), Purpose::Channel),
-            Ruling::Allowed
-        );
+        assert_eq!(policy.judge(public, Some(&claim), Purpose::Channel), Ruling::Allowed);
     }
-    assert_eq!(
-        policy.judge(public, Some(&nets(&["10.0.0.6/32"])), Purpose::Channel),
-        Ruling::Forbidden
-    );
+    assert_eq!(policy.judge(public, Some(&nets(&["10.0.0.6/32"])), Purpose::Channel), Ruling::Forbidden);
 }
 
 /// `postern up`: everything on one machine.
@@ -552,53 +417,24 @@ fn with_every_listener_on_loopback_allow_peers_opens_loopback() {
     for ip in ["127.0.0.1", "127.0.0.9", "::1"] {
         assert!(is_open(&open, ip), "{ip}");
     }
-    assert!(
-        is_closed(&open, "192.0.2.7"),
-        "an own address that allow_peers does not name"
-    );
-    let with_own = policy(&PolicyOptions {
-        allow_peers: nets(&["192.0.2.7/32"]),
-        ..loopback()
-    });
+    assert!(is_closed(&open, "192.0.2.7"), "an own address that allow_peers does not name");
+    let with_own = policy(&PolicyOptions { allow_peers: nets(&["192.0.2.7/32"]), ..loopback() });
     assert!(is_open(&with_own, "192.0.2.7"));
-    let without = policy(&PolicyOptions {
-        allow_peers: vec![],
-        ..loopback()
-    });
+    let without = policy(&PolicyOptions { allow_peers: vec![], ..loopback() });
     assert!(is_closed(&without, "127.0.0.9"));
-    let exposed = policy(&PolicyOptions {
-        listeners: vec![at("127.0.0.1", 3478), at("192.0.2.7", 3478)],
-        ..loopback()
-    });
-    assert!(
-        is_closed(&exposed, "127.0.0.9"),
-        "one listener elsewhere closes loopback again"
-    );
+    let exposed =
+        policy(&PolicyOptions { listeners: vec![at("127.0.0.1", 3478), at("192.0.2.7", 3478)], ..loopback() });
+    assert!(is_closed(&exposed, "127.0.0.9"), "one listener elsewhere closes loopback again");
 }
 
 #[test]
 fn on_loopback_no_relay_reaches_a_socket_of_ours() {
-    let policy = policy(&PolicyOptions {
-        allow_peers: nets(&["0.0.0.0/0", "::/0"]),
-        ..loopback()
-    });
+    let policy = policy(&PolicyOptions { allow_peers: nets(&["0.0.0.0/0", "::/0"]), ..loopback() });
     for ip in ["127.0.0.1", "127.0.0.9", "::1", "192.0.2.7"] {
         for port in [3478, 9641, 0] {
-            assert_eq!(
-                policy.judge(at(ip, port), None, Purpose::Channel),
-                Ruling::Forbidden,
-                "{ip} {port}"
-            );
-            assert_eq!(
-                policy.judge(at(ip, port), None, Purpose::Connect),
-                Ruling::Forbidden,
-                "{ip} {port}"
-            );
-            assert_eq!(
-                policy.judge(at(ip, port), None, Purpose::Send),
-                Ruling::NothingSent,
-                "{ip} {port}"
-            );
+            assert_eq!(policy.judge(at(ip, port), None, Purpose::Channel), Ruling::Forbidden, "{ip} {port}");
+            assert_eq!(policy.judge(at(ip, port), None, Purpose::Connect), Ruling::Forbidden, "{ip} {port}");
+            assert_eq!(policy.judge(at(ip, port), None, Purpose::Send), Ruling::NothingSent, "{ip} {port}");
         }
     }
     assert!(is_open(&policy, "1.1.1.1"));
@@ -611,10 +447,7 @@ fn on_loopback_no_relay_reaches_a_socket_of_ours() {
 
 #[test]
 fn on_loopback_what_is_always_denied_stays_so() {
-    let policy = policy(&PolicyOptions {
-        allow_peers: nets(&["0.0.0.0/0", "::/0"]),
-        ..loopback()
-    });
+    let policy = policy(&PolicyOptions { allow_peers: nets(&["0.0.0.0/0", "::/0"]), ..loopback() });
     for ip in [
         "0.0.0.0",
         "::",
@@ -635,10 +468,7 @@ mod properties {
     use proptest::prelude::*;
 
     fn any_ip() -> impl Strategy<Value = IpAddr> {
-        prop_oneof![
-            any::<[u8; 4]>().prop_map(IpAddr::from),
-            any::<[u8; 16]>().prop_map(IpAddr::from)
-        ]
+        prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
     }
 
     proptest! {
