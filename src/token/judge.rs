@@ -33,10 +33,7 @@ pub enum WhyInvalid {
     #[error(
         "the password is right but the token expired {ago_secs} s ago (at {expires_unix_secs}): ask for a new one, and compare clocks if it is fresh"
     )]
-    Expired {
-        expires_unix_secs: u64,
-        ago_secs: u64,
-    },
+    Expired { expires_unix_secs: u64, ago_secs: u64 },
 }
 
 impl Verifier {
@@ -48,62 +45,39 @@ impl Verifier {
         }
     }
 
-    fn try_judge(
-        &self,
-        username: &[u8],
-        password: &[u8],
-        now_unix_secs: u64,
-    ) -> Result<Grant, WhyInvalid> {
+    fn try_judge(&self, username: &[u8], password: &[u8], now_unix_secs: u64) -> Result<Grant, WhyInvalid> {
         let form = Form::parse(username).map_err(WhyInvalid::Form)?;
-        if let Form::Extended { key_id, .. } = form {
-            if !self.key_ids().any(|known| known == key_id) {
-                return Err(WhyInvalid::UnknownKey {
-                    key_id: key_id.to_owned(),
-                });
-            }
+        if let Form::Extended { key_id, .. } = form
+            && !self.key_ids().any(|known| known == key_id)
+        {
+            return Err(WhyInvalid::UnknownKey { key_id: key_id.to_owned() });
         }
-        let index = self
-            .matching_key(username, password)
-            .ok_or(WhyInvalid::Password)?;
-        self.grant(username, index, now_unix_secs)
-            .map_err(|refused| match (refused, form) {
-                (Refused::Expired, _) => expired(form, now_unix_secs),
-                (Refused::Malformed, Form::Extended { claims, .. }) => match Claims::decode(claims)
-                {
-                    Err(error) => WhyInvalid::Claims(error),
-                    Ok(_) => WhyInvalid::Password,
-                },
-                (Refused::Malformed, Form::Classic { .. }) => WhyInvalid::Password,
-            })
+        let index = self.matching_key(username, password).ok_or(WhyInvalid::Password)?;
+        self.grant(username, index, now_unix_secs).map_err(|refused| match (refused, form) {
+            (Refused::Expired, _) => expired(form, now_unix_secs),
+            (Refused::Malformed, Form::Extended { claims, .. }) => match Claims::decode(claims) {
+                Err(error) => WhyInvalid::Claims(error),
+                Ok(_) => WhyInvalid::Password,
+            },
+            (Refused::Malformed, Form::Classic { .. }) => WhyInvalid::Password,
+        })
     }
 
     fn matching_key(&self, username: &[u8], password: &[u8]) -> Option<usize> {
         let mut candidates = [const { None }; KEYS_MAX];
         self.passwords(username, &mut candidates);
-        let matches = candidates
-            .iter()
-            .flatten()
-            .map(|own| bool::from(own.as_bytes().ct_eq(password)));
+        let matches = candidates.iter().flatten().map(|own| bool::from(own.as_bytes().ct_eq(password)));
         // All are compared, though the first match would do.
-        matches
-            .enumerate()
-            .fold(None, |found, (index, same)| found.or(same.then_some(index)))
+        matches.enumerate().fold(None, |found, (index, same)| found.or(same.then_some(index)))
     }
 }
 
 fn expired(form: Form<'_>, now_unix_secs: u64) -> WhyInvalid {
     let expires_unix_secs = match form {
-        Form::Classic {
-            expires_unix_secs, ..
-        } => expires_unix_secs,
-        Form::Extended { claims, .. } => {
-            Claims::decode(claims).map_or(0, |claims| claims.expires_unix_secs)
-        }
+        Form::Classic { expires_unix_secs, .. } => expires_unix_secs,
+        Form::Extended { claims, .. } => Claims::decode(claims).map_or(0, |claims| claims.expires_unix_secs),
     };
-    WhyInvalid::Expired {
-        expires_unix_secs,
-        ago_secs: now_unix_secs.saturating_sub(expires_unix_secs),
-    }
+    WhyInvalid::Expired { expires_unix_secs, ago_secs: now_unix_secs.saturating_sub(expires_unix_secs) }
 }
 
 impl Judgement {
@@ -115,10 +89,7 @@ impl Judgement {
     pub fn to_json(&self, now_unix_secs: u64) -> JudgementJson {
         match self {
             Self::Valid(grant) => JudgementJson::of_grant(grant, now_unix_secs),
-            Self::Invalid(why) => JudgementJson {
-                reason: Some(why.to_string()),
-                ..JudgementJson::default()
-            },
+            Self::Invalid(why) => JudgementJson { reason: Some(why.to_string()), ..JudgementJson::default() },
         }
     }
 }
@@ -127,16 +98,8 @@ impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid(grant) => {
-                let form = if grant.extended {
-                    "extended"
-                } else {
-                    "classic"
-                };
-                write!(
-                    f,
-                    "valid {form} token, key {}, expires at {}",
-                    grant.key_id, grant.expires_unix_secs
-                )
+                let form = if grant.extended { "extended" } else { "classic" };
+                write!(f, "valid {form} token, key {}, expires at {}", grant.key_id, grant.expires_unix_secs)
             }
             Self::Invalid(why) => write!(f, "not valid: {why}"),
         }
@@ -173,11 +136,7 @@ pub struct JudgementJson {
 
 impl JudgementJson {
     fn of_grant(grant: &Grant, now_unix_secs: u64) -> Self {
-        let form = if grant.extended {
-            crate::TokenForm::Extended
-        } else {
-            crate::TokenForm::Classic
-        };
+        let form = if grant.extended { crate::TokenForm::Extended } else { crate::TokenForm::Classic };
         Self {
             valid: true,
             reason: None,
