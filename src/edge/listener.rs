@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use postern_config::CertifiedKeyMaterial;
-use postern_net::dtls::{DtlsLimits, DtlsOutput, DtlsSessions};
+use postern_net::dtls::{DtlsCounters, DtlsLimits, DtlsOutput, DtlsSessions};
 use postern_net::tls::TlsError;
 use postern_net::{Outgoing, SendBatch, UdpSocket};
 use postern_turn::io::Transport;
@@ -18,7 +18,8 @@ const DTLS_LIMITS: DtlsLimits = DtlsLimits {
     sessions_max: 4096,
     half_open_max: 512,
     half_open_per_source_max: 16,
-    idle: Duration::from_secs(3600),
+    // Longer than any client leaves its permissions unrefreshed.
+    idle: Duration::from_secs(900),
 };
 
 pub(crate) struct Listener {
@@ -28,6 +29,7 @@ pub(crate) struct Listener {
     pub(crate) alternates: Option<Alternates>,
     retired: bool,
     kernel_drops_seen: u64,
+    dtls_seen: DtlsCounters,
 }
 
 impl Listener {
@@ -45,6 +47,7 @@ impl Listener {
             alternates: parts.alternates,
             retired: false,
             kernel_drops_seen: 0,
+            dtls_seen: DtlsCounters::default(),
         })
     }
 
@@ -97,6 +100,11 @@ impl Listener {
     pub(crate) fn flush(&mut self, meters: &mut Meters) {
         if !self.outgoing.is_empty() {
             meters.sent_to_clients(self.outgoing.flush(&self.socket));
+        }
+        if let Some(sessions) = &self.dtls {
+            let counters = sessions.counters();
+            meters.dtls_failed(counters.failed - self.dtls_seen.failed, counters.refused - self.dtls_seen.refused);
+            self.dtls_seen = counters;
         }
         let drops = self.socket.kernel_drops();
         meters.kernel_drops_listener(drops - self.kernel_drops_seen);

@@ -157,6 +157,14 @@ impl Meters {
         }
     }
 
+    /// DTLS handshakes that came to nothing, and first messages that a limit left unanswered.
+    pub(crate) fn dtls_failed(&mut self, failed: u64, refused: u64) {
+        if failed + refused > 0 {
+            self.cells.streams_closed.add(CloseReason::HandshakeFailed, failed);
+            self.cells.streams_closed.add(CloseReason::Limit, refused);
+        }
+    }
+
     pub(crate) fn stream_opened(&mut self, transport: Transport) {
         self.cells.streams_open.add(transport_label(transport), 1);
     }

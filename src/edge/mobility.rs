@@ -1,11 +1,10 @@
 //! An allocation changes shard because its client came back from another 5-tuple (RFC 8016): its sockets move along.
 
-use postern_net::Interest;
 use postern_turn::io::{Client, RelayId, Verdict};
 use postern_turn::mobility::ExportedAllocation;
 
 use crate::relays::Relay;
-use crate::shard::{Shard, Source, Turn};
+use crate::shard::{Shard, Turn};
 use crate::shared::ToShard;
 
 /// An allocation on its way, with the authenticated request that asked for it.
@@ -47,9 +46,7 @@ impl Shard {
     fn take_in(&mut self, adoption: Adoption, turn: Turn) {
         let ids = adoption.relays.into_iter().map(|relay| {
             let index = self.relays.insert(relay) as u32;
-            let watched =
-                self.relays[index as usize].register(&self.reactor, Source::Relay(index).token(), Interest::READ);
-            if let Err(error) = watched {
+            if let Err(error) = self.relays[index as usize].register(&self.reactor, index) {
                 tracing::error!(shard = self.index, %error, "a relay socket could not be watched");
             }
             RelayId(index)

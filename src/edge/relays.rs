@@ -41,10 +41,13 @@ impl UdpRelay {
 }
 
 impl Relay {
-    pub(crate) fn register(&self, reactor: &Reactor, token: u64, interest: Interest) -> io::Result<()> {
+    /// Under watch as relay number `index`. A listening socket tells of each new peer once: one that cannot be accepted for
+    /// want of descriptors must not keep the loop awake.
+    pub(crate) fn register(&self, reactor: &Reactor, index: u32) -> io::Result<()> {
+        let token = Source::Relay(index).token();
         match self {
-            Self::Udp(relay) => reactor.register(&relay.socket, token, interest),
-            Self::Tcp(relay) => reactor.register(&relay.listener, token, interest),
+            Self::Udp(relay) => reactor.register(&relay.socket, token, Interest::READ),
+            Self::Tcp(relay) => reactor.register(&relay.listener, token, Interest::EDGE),
         }
     }
 
@@ -174,7 +177,7 @@ impl Shard {
             return Err(RelayFailure::Exhausted);
         }
         let index = self.relays.vacant_key() as u32;
-        if let Err(error) = relay.register(&self.reactor, Source::Relay(index).token(), Interest::READ) {
+        if let Err(error) = relay.register(&self.reactor, index) {
             self.shared.descriptors.give_back();
             return Err(bind_failure(port.local, &error));
         }
