@@ -14,6 +14,8 @@ mod doctor_report;
 mod doctor_rtp;
 mod doctor_session;
 mod doctor_target;
+#[cfg(test)]
+mod doctor_tests;
 mod doctor_tls;
 mod doctor_token;
 mod doctor_turn;
