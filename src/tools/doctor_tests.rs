@@ -124,8 +124,7 @@ async fn report_of(script: Script) -> Report {
         stream_id: 7,
     };
     session.run().await;
-    let report = notebook.open().clone();
-    report
+    notebook.open().clone()
 }
 
 fn failed_allocate(report: &Report) -> &str {
