@@ -190,6 +190,7 @@ impl Edge {
         let Origin::File(path) = self.origin.clone() else { return };
         // Looked at before the files are read: what changes meanwhile asks for another reload.
         let seen = self.watched.refreshed();
+        self.shared.records.reopen();
         let outcome = self.try_reload(&path);
         let applied = outcome.is_ok();
         self.watched = if applied { self.config.fingerprint.clone() } else { seen };

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -32,23 +33,33 @@ impl RecordSink {
     /// # Errors
     /// The file cannot be opened, or no thread started.
     pub(crate) fn file(path: &Path) -> std::io::Result<Self> {
-        let mut file = File::options().create(true).append(true).open(path)?;
+        let mut file = open(path)?;
         let (sender, jobs) = sync_channel(QUEUE_MAX);
         let path = path.to_owned();
         std::thread::Builder::new().name("records".into()).spawn(move || {
             for job in jobs {
                 match job {
-                    Job::Line(line) => {
-                        if let Err(error) = file.write_all(&line) {
-                            tracing::error!(path = %path.display(), %error, line = %String::from_utf8_lossy(&line), "a record could not be written");
+                    Job::Line(line) => write(&mut file, &path, &line),
+                    Job::Reopen => match open(&path) {
+                        Ok(opened) => file = opened,
+                        Err(error) => {
+                            tracing::error!(path = %path.display(), %error, "the record file stays the old one")
                         }
-                    }
+                    },
                     // Whoever asked may have given up.
                     Job::Flush(written) => drop(written.send(())),
                 }
             }
         })?;
         Ok(Self { file: Some(sender), overflows: AtomicU64::new(0) })
+    }
+
+    /// Opens the file of that name anew, so that it can be rotated by renaming it and reloading.
+    pub(crate) fn reopen(&self) {
+        if let Some(file) = &self.file {
+            // A full queue means that the next reload has to do it.
+            let _ = file.try_send(Job::Reopen);
+        }
     }
 
     /// Waits until everything handed over is on its way to the disk, at most a second.
@@ -91,8 +102,22 @@ impl RecordSink {
     }
 }
 
+/// For the service and its group only: records name people.
+fn open(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).append(true).mode(0o640).open(path)
+}
+
+/// A record that the disk does not take is in the log all the same.
+fn write(file: &mut File, path: &Path, line: &[u8]) {
+    if let Err(error) = file.write_all(line) {
+        let line = String::from_utf8_lossy(line);
+        tracing::error!(path = %path.display(), %error, %line, "a record could not be written");
+    }
+}
+
 enum Job {
     Line(Vec<u8>),
+    Reopen,
     Flush(SyncSender<()>),
 }
 

@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use postern_telemetry::AUDIT_TARGET;
 use postern_token::{Claims, Issuer, Token, TokenForm, parse_peer};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -109,7 +110,7 @@ fn allowed_name(state: &TokenServiceState, caller: &Caller) -> Result<AllowedNam
     let name = state.allowed(&caller.names);
     state.check_rate(name).map_err(Refusal::rate_limited)?;
     if name.is_none() {
-        tracing::warn!(target: "audit", remote = %caller.remote, names = ?caller.names, "token refused: no name of the certificate is allowed");
+        tracing::warn!(target: AUDIT_TARGET, remote = %caller.remote, names = ?caller.names, "token refused: no name of the certificate is allowed");
     }
     name.map(|name| AllowedName(name.into())).ok_or_else(Refusal::name_not_allowed)
 }
@@ -152,13 +153,13 @@ async fn issue_token(
     let (wish, token, answer) = match issued {
         Ok(issued) => issued,
         Err(refusal) => {
-            tracing::warn!(target: "audit", caller = %name.0, remote = %caller.remote, why = %refusal, "token refused");
+            tracing::warn!(target: AUDIT_TARGET, caller = %name.0, remote = %caller.remote, why = %refusal, "token refused");
             return refuse(&service, &refusal);
         }
     };
     service.meter.issued(wish.location.label());
     tracing::info!(
-        target: "audit",
+        target: AUDIT_TARGET,
         caller = %name.0,
         remote = %caller.remote,
         identity = %wish.identity,

@@ -265,7 +265,8 @@ mod tests {
         shards[0].store(Direction::ToClient, 40);
         shards[1].add(Direction::ToClient, 2);
         let all = [&shards[0], &shards[1]];
-        let value = |direction: Direction| Counter::sample(&all, direction.series()).map(|s| s.get_counter().get_value());
+        let value =
+            |direction: Direction| Counter::sample(&all, direction.series()).map(|s| s.get_counter().get_value());
         assert_eq!(value(Direction::ToClient), Some(42.0));
         assert_eq!(value(Direction::ToPeer), Some(0.0));
     }

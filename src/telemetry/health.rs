@@ -14,12 +14,7 @@ use crate::metrics::family;
 pub const HEARTBEAT_AGE_MAX_MILLIS: u64 = 1000;
 
 pub(crate) const CATALOGUE: &[Definition] = &[
-    Definition {
-        name: "postern_edge_shards",
-        help: "Shards that this process runs.",
-        kind: Kind::Gauge,
-        labels: &[],
-    },
+    Definition { name: "postern_edge_shards", help: "Shards that this process runs.", kind: Kind::Gauge, labels: &[] },
     Definition {
         name: "postern_edge_shards_turning",
         help: "Shards that turned their loop within the last second.",
@@ -116,11 +111,10 @@ impl Health {
 
     pub(crate) fn families(&self) -> Vec<MetricFamily> {
         let state = self.state();
-        let values: [&dyn Fn(usize) -> f64; 3] = [
-            &|_| self.shards.len() as f64,
-            &|_| self.turning() as f64,
-            &|series| f64::from(u8::from(series == state.index())),
-        ];
+        let values: [&dyn Fn(usize) -> f64; 3] =
+            [&|_| self.shards.len() as f64, &|_| self.turning() as f64, &|series| {
+                f64::from(u8::from(series == state.index()))
+            }];
         let families = CATALOGUE.iter().zip(values);
         families.map(|(definition, value)| family(definition, |series| Some(gauge_sample(value(series))))).collect()
     }

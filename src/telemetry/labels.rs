@@ -40,8 +40,7 @@ impl<A: Label> LabelSet for A {
 }
 
 impl<A: Label, B: Label> LabelSet for (A, B) {
-    const LABELS: &'static [(&'static str, &'static [&'static str])] =
-        &[(A::NAME, A::VALUES), (B::NAME, B::VALUES)];
+    const LABELS: &'static [(&'static str, &'static [&'static str])] = &[(A::NAME, A::VALUES), (B::NAME, B::VALUES)];
     const SERIES: usize = A::VALUES.len() * B::VALUES.len();
 
     fn series(self) -> usize {

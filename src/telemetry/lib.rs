@@ -24,7 +24,7 @@ pub use cells::{Counter, Gauge, Histogram, OptionalGauge};
 pub use clean::{CLEAN_BYTES_MAX, Clean, CleanDebug};
 pub use edge_cells::EdgeCells;
 pub use health::{HEARTBEAT_AGE_MAX_MILLIS, Health, Heartbeat, Readiness};
-pub use line::{Format, LINE_BYTES_MAX, RECORD_TARGET, VALUE_BYTES_MAX};
+pub use line::{AUDIT_TARGET, Format, LINE_BYTES_MAX, RECORD_TARGET, VALUE_BYTES_MAX};
 pub use log::{LogError, Logging, init, record};
 pub use metrics::{Metrics, MetricsError};
 pub use repeat::{RepeatLimit, Repeats};

@@ -21,6 +21,9 @@ pub const LINE_BYTES_MAX: usize = 32 * 1024;
 /// Target of the JSON records of allocations; its field `record` is JSON already.
 pub const RECORD_TARGET: &str = "postern::record";
 
+/// Target of audit lines: who was given what, without the secret.
+pub const AUDIT_TARGET: &str = "audit";
+
 pub(crate) const CATALOGUE: &[Definition] = &[
     Definition {
         name: "postern_telemetry_log_events_total",

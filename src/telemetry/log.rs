@@ -6,11 +6,12 @@ use std::panic::PanicHookInfo;
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{Event, Subscriber, error, info};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::{self, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::line::{Format, LINE_BYTES_MAX, RECORD_TARGET, ascii_controls_only, count, line};
+use crate::line::{AUDIT_TARGET, Format, LINE_BYTES_MAX, RECORD_TARGET, ascii_controls_only, count, line};
 use crate::writer::LineWriter;
 
 /// Why there is no log.
@@ -53,10 +54,13 @@ pub fn init(filter: &str, format: Format) -> Result<Logging, LogError> {
     Ok(Logging { writer, filter: handle })
 }
 
+/// Records and audit lines pass at INFO unless the filter names them: a quiet log must not lose who was let in.
 fn parse_filter(filter: &str) -> Result<Targets, LogError> {
-    let reason =
-        |error: filter::ParseError| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() };
-    filter.parse().map_err(reason)
+    let reason = |error: filter::ParseError| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() };
+    let parsed: Targets = filter.parse().map_err(reason)?;
+    let named = |target: &str| filter.split(',').any(|directive| directive.trim().starts_with(target));
+    let unnamed = [RECORD_TARGET, AUDIT_TARGET].into_iter().filter(|target| !named(target));
+    Ok(unnamed.fold(parsed, |targets, target| targets.with_target(target, LevelFilter::INFO)))
 }
 
 impl Logging {
@@ -163,11 +167,34 @@ mod tests {
         String::from_utf8(out.0.lock().expect("not poisoned").clone()).expect("UTF-8")
     }
 
+    #[test]
+    fn a_quiet_log_still_holds_records_and_audit_lines() {
+        let text = logged(Format::Text, "error", || {
+            warn!("ordinary");
+            info!(target: AUDIT_TARGET, "issued");
+            record(&json!({"event": "ended"}));
+        });
+        assert!(text.contains("issued") && text.contains("ended") && !text.contains("ordinary"), "{text}");
+    }
+
+    #[test]
+    fn an_operator_may_silence_audit_lines_by_name() {
+        assert_eq!(logged(Format::Text, "info,audit=off", || info!(target: AUDIT_TARGET, "issued")), "");
+    }
+
     fn hostile() -> Vec<String> {
-        let mut hostile: Vec<String> =
-            ["\r\n2026 ERROR forged", "\x1b[2J\x1b]0;title\x07", "nul\0nul", "%n%s%x", "\u{85}\u{2028}\u{202e}", "\\", "\"", "\\\""]
-                .map(str::to_owned)
-                .to_vec();
+        let mut hostile: Vec<String> = [
+            "\r\n2026 ERROR forged",
+            "\x1b[2J\x1b]0;title\x07",
+            "nul\0nul",
+            "%n%s%x",
+            "\u{85}\u{2028}\u{202e}",
+            "\\",
+            "\"",
+            "\\\"",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         hostile.push("A".repeat(4096));
         hostile.push("\n".repeat(4096));
         hostile.push("\u{1f4a3}".repeat(4096));

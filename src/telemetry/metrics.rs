@@ -150,7 +150,10 @@ mod tests {
         }
         metrics.control().relayed_bytes.add((Direction::ToPeer, Path::Channel), 3);
         let text = metrics.render().expect("a scrape");
-        assert!(text.contains("\npostern_edge_relayed_bytes_total{direction=\"to_peer\",path=\"channel\"} 123\n"), "{text}");
+        assert!(
+            text.contains("\npostern_edge_relayed_bytes_total{direction=\"to_peer\",path=\"channel\"} 123\n"),
+            "{text}"
+        );
         assert!(metrics.shard(2).is_none());
     }
 

@@ -57,7 +57,11 @@ pub(crate) fn families() -> Vec<MetricFamily> {
         stat.as_ref().zip(boot).map(|(stat, boot)| boot + stat.start_ticks / TICKS_PER_SECOND),
         field(&status, "Threads:"),
     ];
-    CATALOGUE.iter().zip(values).map(|(definition, value)| family(definition, |_| Some(sample(definition, value?)))).collect()
+    CATALOGUE
+        .iter()
+        .zip(values)
+        .map(|(definition, value)| family(definition, |_| Some(sample(definition, value?))))
+        .collect()
 }
 
 fn sample(definition: &Definition, value: f64) -> proto::Metric {
@@ -122,14 +126,16 @@ mod tests {
 
     #[test]
     fn a_program_name_with_spaces_and_parentheses_shifts_no_field() {
-        let text = "7 (a ) b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 12345 1000 200 18446744073709551615";
+        let text =
+            "7 (a ) b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 12345 1000 200 18446744073709551615";
         assert_eq!(Stat::parse(text), Some(Stat { cpu_ticks: 300.0, start_ticks: 12345.0 }));
         assert_eq!(Stat::parse("7 (name) S 1"), None);
     }
 
     #[test]
     fn limits_and_status_are_read_by_name() {
-        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096  files\n";
+        let limits =
+            "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096  files\n";
         assert_eq!(descriptor_limit(limits), Some(1024.0));
         assert_eq!(descriptor_limit("Max open files   unlimited unlimited files"), Some(f64::INFINITY));
         assert_eq!(field("VmSize:\t  100 kB\nVmRSS:\t   2048 kB\n", "VmRSS:"), Some(2048.0));
