@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use turn_client_proto::udp::TurnClientUdp;
 use webrtc_util::Conn;
 
 const PACKETS: usize = 50;
+const PERMISSION: &[u8] = b"permission";
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// One edge at a time: each takes the standard ports.
@@ -25,6 +26,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 struct Up {
     _turn: MutexGuard<'static, ()>,
     process: Child,
+    /// Held open: the process may go on printing.
+    _printed: BufReader<ChildStdout>,
     udp: SocketAddr,
     tcp: SocketAddr,
     username: String,
@@ -36,9 +39,9 @@ impl Up {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut process =
             Command::new(env!("CARGO_BIN_EXE_postern")).arg("up").stdout(Stdio::piped()).spawn().expect("postern runs");
-        let printed = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut printed = BufReader::new(process.stdout.take().expect("a pipe"));
         let (mut udp, mut tcp, mut token) = (None, None, None);
-        for line in printed.lines().map(|line| line.expect("text")) {
+        for line in printed.by_ref().lines().map(|line| line.expect("text")) {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["udp", address, ..] => udp = address.parse().ok(),
@@ -51,7 +54,8 @@ impl Up {
             }
         }
         let (username, password) = token.expect("a token is printed");
-        Self { _turn: turn, process, udp: udp.expect("a UDP listener"), tcp: tcp.expect("a TCP listener"), username, password }
+        let (udp, tcp) = (udp.expect("a UDP listener"), tcp.expect("a TCP listener"));
+        Self { _turn: turn, process, _printed: printed, udp, tcp, username, password }
     }
 }
 
@@ -75,24 +79,30 @@ async fn the_turn_crate_relays_both_ways() {
     let (one_address, other_address) = (one_relay.local_addr().unwrap(), other_relay.local_addr().unwrap());
 
     // Sending asks for the permission; until the other side has one too, its edge drops what arrives.
-    one_relay.send_to(b"permission", other_address).await.unwrap();
-    other_relay.send_to(b"permission", one_address).await.unwrap();
-    let mut buffer = [0; 1500];
-    let (_, from) = tokio::time::timeout(DEADLINE, one_relay.recv_from(&mut buffer)).await.unwrap().unwrap();
-    assert_eq!(from, other_address);
-
+    one_relay.send_to(PERMISSION, other_address).await.unwrap();
+    other_relay.send_to(PERMISSION, one_address).await.unwrap();
     for number in 0..PACKETS {
-        for (sender, receiver, to, from) in
-            [(&one_relay, &other_relay, other_address, one_address), (&other_relay, &one_relay, one_address, other_address)]
-        {
+        for (sender, receiver, to, from) in [
+            (&one_relay, &other_relay, other_address, one_address),
+            (&other_relay, &one_relay, one_address, other_address),
+        ] {
             sender.send_to(&payload(number), to).await.unwrap();
-            let (length, source) =
-                tokio::time::timeout(DEADLINE, receiver.recv_from(&mut buffer)).await.unwrap().unwrap();
-            assert_eq!((&buffer[..length], source), (&payload(number)[..], from));
+            assert_eq!(received(receiver).await, (payload(number), from));
         }
     }
     one.close().await.unwrap();
     other.close().await.unwrap();
+}
+
+/// The next datagram that is more than the asking for a permission.
+async fn received(relay: &impl Conn) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 1500];
+    loop {
+        let (length, from) = tokio::time::timeout(DEADLINE, relay.recv_from(&mut buffer)).await.unwrap().unwrap();
+        if &buffer[..length] != PERMISSION {
+            return (buffer[..length].to_vec(), from);
+        }
+    }
 }
 
 async fn allocate(up: &Up) -> (turn::client::Client, impl Conn) {

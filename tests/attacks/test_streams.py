@@ -125,6 +125,8 @@ def test_framing_errors_close_the_connection_and_disturb_nobody(lab, edge, famil
     with bystander.wire:
         assert bystander.allocate().kind == SUCCESS
         for name, data in GARBAGE.items():
+            if authenticated and name == "http":
+                continue  # to a client's framer it is the start of long ChannelData: 0x4745, 0x5420 bytes
             client = edge.client(lab.host("peer"), "babbler", transport, family)
             with client.wire:
                 if authenticated:

@@ -34,8 +34,6 @@ FORMS = {
     "ipv6_tcp_ipv6_relay": (V6, [*TO_6, "-x", "-c", "-t"], A.EDGE_6),
     "ipv6_tls_ipv6_relay": (V6, [*TO_6, "-x", "-c", *TLS], A.EDGE_6),
     "ipv6_dtls_ipv6_relay": (V6, [*TO_6, "-x", "-c", *DTLS], A.EDGE_6),
-    "dual_allocation_ipv4_peer": (V4, [*TO_4, "-Z"], A.EDGE),
-    "dual_allocation_ipv6_peer": (V6, [*TO_6, "-Z"], A.EDGE_6),
     "dont_fragment": (V4, [*TO_4, "-g", "-l", "1200"], A.EDGE),
     "mobility": (V4, [*TO_4, "-M"], A.EDGE),
     "channel_padding": (V4, [*TO_4, "-D"], A.EDGE),
