@@ -28,7 +28,7 @@ pub(crate) fn hand_over(shared: &Arc<Shared>, accepted: Accepted) {
     let owner = data_connection_owner(&accepted.buffered).filter(|&owner| owner < shards.len());
     let least = || (0..shards.len()).min_by_key(|&index| shards[index].streams.load(Ordering::Relaxed));
     let Some(index) = owner.or_else(least) else { return };
-    if !shared.descriptors.take() {
+    if !shared.descriptors.take_for_client() {
         return tracing::debug!(client = %accepted.peer, "no descriptor left for a client's connection");
     }
     if shards[index].send(ToShard::Stream(Box::new(accepted))).is_err() {

@@ -9,11 +9,11 @@ pub(crate) const LISTENER_BATCHES_PER_TURN: usize = 4;
 /// Datagrams taken from one ready relay socket in one turn.
 pub(crate) const RELAY_DATAGRAMS_PER_TURN: usize = 8;
 /// Datagrams collected for clients before they go out by one sendmmsg.
-pub(crate) const SEND_BATCH: usize = 128;
+pub(crate) const SEND_BATCH: usize = 64;
 /// Entries taken from a relay socket's error queue at a time.
 pub(crate) const ICMP_ERRORS_PER_TURN: usize = 16;
-/// Reads of one stream in one turn.
-pub(crate) const STREAM_READS_PER_TURN: usize = 8;
+/// Frames and reads of one stream in one turn, together.
+pub(crate) const STREAM_FRAMES_PER_TURN: usize = 256;
 /// Peer connections accepted on one relayed address in one turn.
 pub(crate) const PEER_ACCEPTS_PER_TURN: usize = 8;
 /// Readiness events taken by one wait.
@@ -24,12 +24,16 @@ pub(crate) const TURN_MAX: Duration = Duration::from_millis(250);
 pub(crate) const SLOW_TURN: Duration = Duration::from_millis(50);
 /// Messages waiting for one shard from the control plane and the other shards.
 pub(crate) const INBOX_MAX: usize = 4096;
+/// Of these, taken in one turn: each may be a new client with a request to verify.
+pub(crate) const MESSAGES_PER_TURN: usize = 64;
 /// A stream without an allocation lives this long.
 pub(crate) const UNAUTHENTICATED_STREAM: Duration = Duration::from_secs(10);
 /// Half-open connections of all listeners together.
 pub(crate) const HALF_OPEN_MAX: usize = 4096;
 /// Descriptors that allocations never use: accept, telemetry, reload, the token service, logs.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
+/// Of those, how many clients' connections may take when everything else is used up.
+pub(crate) const DESCRIPTORS_FOR_CLIENTS: u64 = 128;
 /// How often certificates and secrets are looked at for a change.
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest wait for all shards to take a new generation.

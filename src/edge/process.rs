@@ -110,11 +110,12 @@ impl Edge {
             Some(path) => RecordSink::file(path).map_err(EdgeError::Records)?,
             None => RecordSink::log(),
         };
-        let shared = Arc::new(Shared::new(broker, DescriptorBudget::new(descriptors_max), records));
+        let control = metrics.control();
+        let budget = DescriptorBudget::new(descriptors_max);
+        let shared = Arc::new(Shared::new(broker, budget, records, Arc::clone(&control)));
 
         let listeners = Listeners::default();
         let prepared = listeners.prepare(edge, shards)?;
-        let control = metrics.control();
         startup_checks::warn(&config, &prepared, &control, descriptors_max);
         let tls = Arc::new(ArcSwapOption::from(tls_config(&config)?));
         let tokens = Tokens::start(&config, &control).await?;
@@ -298,7 +299,7 @@ impl Edge {
             }
         }
         self.control.streams_half_open.set((), self.service.half_open.count() as u64);
-        crate::ports::publish(&self.shared.broker(), &self.control);
+        self.shared.publish_ports();
     }
 
     /// From here on new clients go elsewhere.

@@ -78,6 +78,7 @@ impl Shard {
             }
         }
         self.meters.allocate_took(began.elapsed());
+        self.shared.publish_ports();
     }
 
     /// The socket that an EVEN-PORT of before reserved, whichever shard that was.
@@ -195,6 +196,7 @@ impl Shard {
             self.shared.descriptors.give_back();
         }
         self.shared.broker().close(turn.now.mono_nanos, lease);
+        self.shared.publish_ports();
     }
 }
 

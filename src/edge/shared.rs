@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use postern_net::listener::Accepted;
 use postern_net::{UdpSocket, Waker};
+use postern_telemetry::EdgeCells;
 use postern_turn::broker::Broker;
 use postern_turn::io::Client;
 use postern_turn::options::Options;
 
+use crate::limits;
 use crate::mobility::Adoption;
+use crate::ports;
 use crate::records::RecordSink;
 
 /// One per process; shards touch it for control work only, never for a packet.
@@ -22,6 +25,8 @@ pub(crate) struct Shared {
     shards: OnceLock<Vec<ShardHandle>>,
     pub(crate) descriptors: DescriptorBudget,
     pub(crate) records: RecordSink,
+    /// Of everything that is no shard.
+    control: Arc<EdgeCells>,
     /// Living allocations per listener, over all shards: a removed listener closes when it reaches 0.
     listener_clients: Vec<AtomicI64>,
 }
@@ -30,13 +35,19 @@ pub(crate) struct Shared {
 pub(crate) const LISTENERS_MAX: usize = 256;
 
 impl Shared {
-    pub(crate) fn new(broker: Broker, descriptors: DescriptorBudget, records: RecordSink) -> Self {
+    pub(crate) fn new(
+        broker: Broker,
+        descriptors: DescriptorBudget,
+        records: RecordSink,
+        control: Arc<EdgeCells>,
+    ) -> Self {
         Self {
             broker: Mutex::new(broker),
             reserved: Mutex::default(),
             shards: OnceLock::new(),
             descriptors,
             records,
+            control,
             listener_clients: (0..LISTENERS_MAX).map(|_| AtomicI64::new(0)).collect(),
         }
     }
@@ -52,6 +63,11 @@ impl Shared {
 
     pub(crate) fn broker(&self) -> MutexGuard<'_, Broker> {
         self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the metrics how many ports are free, after a lease began or ended.
+    pub(crate) fn publish_ports(&self) {
+        ports::publish(&self.broker(), &self.control);
     }
 
     pub(crate) fn keep_reserved(&self, lease: u64, socket: UdpSocket) {
@@ -152,7 +168,8 @@ pub(crate) struct Alternates {
     pub(crate) both: u16,
 }
 
-/// Descriptors that relay sockets, streams and peer connections may use together.
+/// Descriptors that relay sockets, streams and peer connections may use together. Clients' connections may go further than
+/// relay sockets, into a part of the reserve: whoever is in a call must be able to come back when no new one fits.
 pub(crate) struct DescriptorBudget {
     used: AtomicU64,
     max: u64,
@@ -165,11 +182,20 @@ impl DescriptorBudget {
 
     /// One more descriptor, unless the reserve would be touched.
     pub(crate) fn take(&self) -> bool {
+        self.take_below(self.max)
+    }
+
+    /// One more descriptor for a client's connection.
+    pub(crate) fn take_for_client(&self) -> bool {
+        self.take_below(self.max + limits::DESCRIPTORS_FOR_CLIENTS)
+    }
+
+    fn take_below(&self, max: u64) -> bool {
         let before = self.used.fetch_add(1, Ordering::Relaxed);
-        if before >= self.max {
+        if before >= max {
             self.used.fetch_sub(1, Ordering::Relaxed);
         }
-        before < self.max
+        before < max
     }
 
     pub(crate) fn give_back(&self) {
@@ -188,5 +214,15 @@ mod tests {
         assert!(!budget.take());
         budget.give_back();
         assert!(budget.take());
+    }
+
+    #[test]
+    fn clients_still_come_in_when_no_relay_socket_fits() {
+        let budget = DescriptorBudget::new(1);
+        assert!(budget.take());
+        for _ in 0..limits::DESCRIPTORS_FOR_CLIENTS {
+            assert!(budget.take_for_client());
+        }
+        assert!(!budget.take_for_client() && !budget.take());
     }
 }
