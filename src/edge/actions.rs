@@ -16,7 +16,7 @@ impl Shard {
             match action {
                 Action::ToClient { client, to, from, message } => {
                     if is_stream(client.transport) {
-                        self.queue_control(client.stream, &message);
+                        self.queue_control(&client, &message);
                     } else {
                         self.answer_datagram(client, to, from, &message, turn);
                     }

@@ -12,7 +12,7 @@ use slab::Slab;
 use crate::limits;
 use crate::meters::Meters;
 use crate::relays::Relay;
-use crate::shard::{Shard, Source, Turn};
+use crate::shard::{Shard, Turn};
 use crate::streams::{is_stream, queue_media};
 
 impl Shard {
@@ -34,7 +34,7 @@ impl Shard {
                 return;
             }
         }
-        self.unfinished.push(Source::Listener(index));
+        // What is left raises readiness again: listeners are watched by level.
     }
 
     /// Datagram number `place` of the batch, of listener `index`.
@@ -186,7 +186,7 @@ impl Shard {
         observe(&mut self.relays, &mut self.meters, relay, Direction::ToClient, &buffer[range], turn);
         let frame = &buffer[frame];
         if is_stream(client.transport) {
-            queue_media(&mut self.streams, &mut self.dirty_streams, &mut self.meters, client.stream, frame, turn);
+            queue_media(&mut self.streams, &mut self.dirty_streams, &mut self.meters, &client, frame, turn);
         } else if let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener)) {
             let outgoing = Outgoing {
                 payload: frame,

@@ -91,8 +91,10 @@ pub(crate) struct Shard {
     pub(crate) spliced: HashMap<ConnectionId, u32>,
     /// When to look whether a stream has authenticated; all limits are equal, so this is in order.
     pub(crate) stream_deadlines: VecDeque<(Instant, u32, u64)>,
-    /// Work that a turn's budget left over: looked at again without sleeping.
+    /// What is watched by edge and was left over by a turn's budget: looked at again without sleeping.
     pub(crate) unfinished: Vec<Source>,
+    /// The last turn's, being worked off; kept for its memory.
+    resumed: Vec<Source>,
     pub(crate) dirty_streams: Vec<u32>,
     pub(crate) batch: RecvBatch,
     /// Counts streams and pipes, so that a slab index used again is not taken for the old one.
@@ -100,6 +102,8 @@ pub(crate) struct Shard {
     pub(crate) streams_gauge: Arc<std::sync::atomic::AtomicU64>,
     clock: Clock,
     inbox: Receiver<ToShard>,
+    /// The turn's budget left messages in the inbox.
+    inbox_waits: bool,
     ending: bool,
 }
 
@@ -140,12 +144,14 @@ impl Shard {
             spliced: HashMap::new(),
             stream_deadlines: VecDeque::new(),
             unfinished: Vec::new(),
+            resumed: Vec::new(),
             dirty_streams: Vec::new(),
             batch: RecvBatch::new(limits::LISTENER_BATCH),
             births: 0,
             streams_gauge,
             clock,
             inbox,
+            inbox_waits: false,
             ending: false,
         }
     }
@@ -163,13 +169,7 @@ impl Shard {
             let reading = self.clock.read();
             let turn = Turn::from(reading);
             self.take_messages(turn);
-            for source in std::mem::take(&mut self.unfinished) {
-                self.serve(
-                    source,
-                    Event { token: source.token(), readable: true, writable: true, error: false, hangup: false },
-                    turn,
-                );
-            }
+            self.resume(turn);
             for event in events.iter() {
                 if let Some(source) = Source::of(event.token) {
                     self.serve(source, event, turn);
@@ -185,7 +185,7 @@ impl Shard {
 
     /// How long the loop may sleep: until the first timer, not at all when work is left over.
     fn sleep(&self, reading: Reading) -> Duration {
-        if !self.unfinished.is_empty() {
+        if self.inbox_waits || !self.unfinished.is_empty() {
             return Duration::ZERO;
         }
         let server = self.server.next_timeout().map(|at| Duration::from_nanos(at.saturating_sub(reading.mono_nanos)));
@@ -193,6 +193,19 @@ impl Shard {
         let dtls = self.listeners.iter().flatten().filter_map(Listener::next_timeout).min();
         let dtls = dtls.map(|at| at.saturating_duration_since(reading.instant));
         [server, stream, dtls].into_iter().flatten().min().unwrap_or(limits::TURN_MAX).min(limits::TURN_MAX)
+    }
+
+    /// Goes on with what the last turn left over, each source once, however often an event has told of it too.
+    fn resume(&mut self, turn: Turn) {
+        std::mem::swap(&mut self.unfinished, &mut self.resumed);
+        self.resumed.sort_unstable_by_key(|source| source.token());
+        self.resumed.dedup();
+        for place in 0..self.resumed.len() {
+            let source = self.resumed[place];
+            let event = Event { token: source.token(), readable: true, writable: true, error: false, hangup: false };
+            self.serve(source, event, turn);
+        }
+        self.resumed.clear();
     }
 
     fn serve(&mut self, source: Source, event: Event, turn: Turn) {
@@ -223,7 +236,13 @@ impl Shard {
     }
 
     fn take_messages(&mut self, turn: Turn) {
-        while let Ok(message) = self.inbox.try_recv() {
+        self.inbox_waits = false;
+        for taken in 0.. {
+            if taken == limits::MESSAGES_PER_TURN {
+                self.inbox_waits = true;
+                return;
+            }
+            let Ok(message) = self.inbox.try_recv() else { return };
             match message {
                 ToShard::Stream(accepted) => self.take_stream(*accepted, turn),
                 ToShard::Generation(generation) => self.take_generation(*generation, turn),

@@ -45,28 +45,36 @@ impl Shard {
         self.meters.stream_opened(transport);
         self.stream_deadlines.push_back((deadline, index, birth));
         // The first message is already here, and no event will tell of it.
-        self.take_frames(index, turn);
         self.on_stream(index, turn);
     }
 
+    /// Takes what is buffered, then what the socket has, as far as the turn's budget goes.
     pub(crate) fn on_stream(&mut self, index: u32, turn: Turn) {
-        for _ in 0..limits::STREAM_READS_PER_TURN {
+        let mut frames_left = limits::STREAM_FRAMES_PER_TURN;
+        loop {
+            self.take_frames(index, &mut frames_left, turn);
             let Some(entry) = self.streams.get_mut(index as usize) else { return };
+            mark_dirty(&mut self.dirty_streams, entry, index);
+            if entry.closing {
+                return;
+            }
+            if frames_left == 0 {
+                return self.unfinished.push(Source::Stream(index));
+            }
             match entry.stream.read() {
-                Ok(ReadOutcome::Data) => self.take_frames(index, turn),
-                Ok(ReadOutcome::WouldBlock) => return self.mark_dirty(index),
+                // A message in small pieces costs as much as small messages.
+                Ok(ReadOutcome::Data) => frames_left -= 1,
+                Ok(ReadOutcome::WouldBlock) => return,
                 Ok(ReadOutcome::Closed) => return self.lose_stream(index, CloseReason::Client, turn),
                 Err(error) => return self.lose_stream(index, close_reason(&error), turn),
             }
         }
-        self.mark_dirty(index);
-        self.unfinished.push(Source::Stream(index));
     }
 
-    /// Every whole frame in the stream's buffer.
-    fn take_frames(&mut self, index: u32, turn: Turn) {
-        loop {
-            let Some(entry) = self.streams.get_mut(index as usize) else { return };
+    /// The whole frames in the stream's buffer, at most `frames_left`.
+    fn take_frames(&mut self, index: u32, frames_left: &mut usize, turn: Turn) {
+        while *frames_left > 0 {
+            let Some(entry) = self.streams.get_mut(index as usize).filter(|entry| !entry.closing) else { return };
             let bytes = entry.stream.buffered();
             let progress = self.server.handle_stream(turn.now, entry.client, bytes);
             if let Some(Verdict::ToPeer { relay, peer, payload, tos, dont_fragment }) = progress.verdict {
@@ -78,24 +86,22 @@ impl Shard {
             if progress.consumed == 0 {
                 return;
             }
+            *frames_left -= 1;
         }
     }
 
-    pub(crate) fn queue_control(&mut self, index: u32, message: &[u8]) {
-        if let Some(entry) = self.streams.get_mut(index as usize) {
+    pub(crate) fn queue_control(&mut self, client: &Client, message: &[u8]) {
+        if let Some(entry) = stream_of(&mut self.streams, client) {
             entry.stream.queue_control(message);
-            self.mark_dirty(index);
-        }
-    }
-
-    fn mark_dirty(&mut self, index: u32) {
-        if let Some(entry) = self.streams.get_mut(index as usize) {
-            mark_dirty(&mut self.dirty_streams, entry, index);
+            mark_dirty(&mut self.dirty_streams, entry, client.stream);
         }
     }
 
     pub(crate) fn flush_streams(&mut self, turn: Turn) {
-        for index in std::mem::take(&mut self.dirty_streams) {
+        // By position: a stream that is lost may leave work for others, which is done in the same turn.
+        let mut place = 0;
+        while let Some(&index) = self.dirty_streams.get(place) {
+            place += 1;
             let Some(entry) = self.streams.get_mut(index as usize) else { continue };
             entry.dirty = false;
             let flushed = entry.stream.flush(turn.instant);
@@ -106,14 +112,16 @@ impl Shard {
                 Err(error) => self.lose_stream(index, close_reason(&error), turn),
             }
         }
+        self.dirty_streams.clear();
     }
 
     /// Ends the connection after what is queued for it.
     pub(crate) fn close_client(&mut self, client: Client, turn: Turn) {
         if is_stream(client.transport) {
-            if let Some(entry) = self.streams.get_mut(client.stream as usize) {
+            if let Some(entry) = stream_of(&mut self.streams, &client) {
                 entry.closing = true;
-                self.mark_dirty(client.stream);
+                entry.stream.end_output();
+                mark_dirty(&mut self.dirty_streams, entry, client.stream);
             }
         } else if let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener))
             && let Some(mut sessions) = listener.dtls.take()
@@ -160,7 +168,7 @@ impl Shard {
         if !is_stream(client.transport) {
             return;
         }
-        let Some(entry) = self.streams.get_mut(client.stream as usize) else { return };
+        let Some(entry) = stream_of(&mut self.streams, &client) else { return };
         entry.deadline = (!authenticated).then(|| turn.instant + limits::UNAUTHENTICATED_STREAM);
         if let Some(deadline) = entry.deadline {
             self.stream_deadlines.push_back((deadline, client.stream, entry.birth));
@@ -187,14 +195,20 @@ pub(crate) fn queue_media(
     streams: &mut Slab<ClientStream>,
     dirty: &mut Vec<u32>,
     meters: &mut Meters,
-    index: u32,
+    client: &Client,
     frame: &[u8],
     turn: Turn,
 ) {
-    if let Some(entry) = streams.get_mut(index as usize) {
+    if let Some(entry) = stream_of(streams, client) {
         meters.queue_drops(entry.stream.queue_media(frame, turn.instant));
-        mark_dirty(dirty, entry, index);
+        mark_dirty(dirty, entry, client.stream);
     }
+}
+
+/// The stream of this very client. The server may speak of one that is gone (a data connection that ended with its pipe, an
+/// allocation that moved to a client which left meanwhile), whose index is another's by now.
+fn stream_of<'a>(streams: &'a mut Slab<ClientStream>, client: &Client) -> Option<&'a mut ClientStream> {
+    streams.get_mut(client.stream as usize).filter(|entry| entry.client == *client)
 }
 
 fn close_reason(error: &std::io::Error) -> CloseReason {
