@@ -21,8 +21,22 @@ fn beyond_twenty_answers_per_second_and_source_there_is_silence_and_a_counter() 
     assert_eq!(world.server.counters.strangers_limited, 20);
     assert_eq!(world.server.counters.dropped(DropReason::RateLimited), 20);
     assert_eq!(answers(&mut world, "198.51.100.2:4000", 10, Method::Binding), 10, "another source is not disturbed");
-    world.pass_secs(1);
+    world.pass_nanos(SECOND + SECOND / 16);
     assert_eq!(answers(&mut world, "198.51.100.1:4000", 30, Method::Allocate), 20);
+}
+
+#[test]
+fn no_span_of_one_second_sees_more_than_twenty_answers() {
+    let mut world = World::new();
+    let mut answered = Vec::new();
+    for _ in 0..500 {
+        world.pass_nanos(SECOND / 150);
+        if answers(&mut world, "198.51.100.1:4000", 1, Method::Binding) == 1 {
+            answered.push(world.now.mono_nanos);
+        }
+    }
+    let spans = answered.iter().map(|begin| answered.iter().filter(|at| (*begin..begin + SECOND).contains(at)).count());
+    assert_eq!(spans.max(), Some(20));
 }
 
 #[test]
