@@ -21,5 +21,14 @@ pub fn enforce(bytes: &[u8]) -> Result<Cow<'_, str>, NotOpaque> {
     if !text.is_empty() && bytes.iter().all(|byte| (0x20..0x7F).contains(byte)) {
         return Ok(Cow::Borrowed(text));
     }
-    OpaqueString::enforce(text).map_err(|_| NotOpaque)
+    let prepared = OpaqueString::enforce(text).map_err(|_| NotOpaque)?;
+    if prepared == text {
+        return Ok(prepared);
+    }
+    // RFC 8264 section 7: code points are judged last, when normalisation may have made a forbidden one.
+    match OpaqueString::enforce(&*prepared) {
+        Ok(again) if again == prepared => {}
+        _ => return Err(NotOpaque),
+    }
+    Ok(prepared)
 }

@@ -196,6 +196,13 @@ fn other_spaces_become_spaces_and_letters_are_composed() {
 }
 
 #[test]
+fn a_name_is_judged_after_its_normalisation() {
+    // U+0387 becomes U+00B7, which may stand between two l only.
+    assert_eq!(opaque_string::enforce("%li\u{387}ce".as_bytes()), Err(opaque_string::NotOpaque));
+    assert_eq!(opaque_string::enforce("l\u{B7}l".as_bytes()).as_deref(), Ok("l\u{B7}l"));
+}
+
+#[test]
 fn names_with_control_characters_or_broken_utf8_are_refused() {
     for name in [
         &b""[..],
