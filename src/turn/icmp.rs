@@ -1,5 +1,7 @@
 //! ICMP errors from peers become Data indications (RFC 8656 section 11.5).
 
+use std::net::SocketAddr;
+
 use crate::attribute::{Attribute, Icmp};
 use crate::io::{Action, Now, PeerIcmp, RelayId, ReplyFrom};
 use crate::message::{Class, MessageWriter, Method};
@@ -26,7 +28,7 @@ impl Server {
         writer.attribute(&Attribute::Icmp(Icmp {
             icmp_type: icmp.icmp_type,
             icmp_code: u16::from(icmp.code),
-            data: icmp.info.to_be_bytes(),
+            data: if tells_mtu(&icmp) { icmp.info.to_be_bytes() } else { [0; 4] },
         }));
         // Two short attributes always fit.
         let _ = writer.finish();
@@ -46,5 +48,15 @@ fn is_told(icmp: &PeerIcmp) -> bool {
         matches!(icmp.icmp_type, DESTINATION_UNREACHABLE_V4 | TIME_EXCEEDED_V4)
     } else {
         matches!(icmp.icmp_type, DESTINATION_UNREACHABLE_V6 | PACKET_TOO_BIG_V6 | TIME_EXCEEDED_V6)
+    }
+}
+
+/// RFC 8656 section 18.13: of all the rest the four bytes are zero.
+fn tells_mtu(icmp: &PeerIcmp) -> bool {
+    const FRAGMENTATION_NEEDED_V4: (u8, u8) = (3, 4);
+    const PACKET_TOO_BIG_V6: u8 = 2;
+    match icmp.peer.0 {
+        SocketAddr::V4(_) => (icmp.icmp_type, icmp.code) == FRAGMENTATION_NEEDED_V4,
+        SocketAddr::V6(_) => icmp.icmp_type == PACKET_TOO_BIG_V6,
     }
 }

@@ -31,7 +31,7 @@ pub const PEERS_PER_REQUEST_MAX: usize = 16;
 /// Distinct unknown comprehension-required attributes of one request that are kept and listed in a 420.
 pub const UNKNOWN_ATTRIBUTES_MAX: usize = 64;
 
-/// Characters of a nonce that we issue (DESIGN: at most 40, so that a challenge stays small).
+/// Characters of a nonce that we issue (at most 40, so that a challenge stays small).
 pub const NONCE_CHARS: usize = 39;
 
 /// How long a nonce is good for, in seconds.

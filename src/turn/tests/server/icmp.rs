@@ -34,6 +34,18 @@ fn an_icmp_error_of_a_permitted_peer_becomes_a_data_indication_without_data() {
 }
 
 #[test]
+fn only_the_errors_about_size_tell_a_number() {
+    let mut world = World::new();
+    let (mut alice, relayed) = allocated(&mut world);
+    permit(&mut world, &mut alice, peer());
+    for (icmp_type, code, told_data) in [(3, 4, 1_400), (3, 3, 0), (3, 1, 0), (11, 0, 0)] {
+        let told = told(&mut world, &alice, relayed, icmp(peer(), icmp_type, code, 1_400));
+        let Some(Attribute::Icmp(icmp)) = told[0].find(AttributeType::ICMP) else { panic!("an ICMP attribute") };
+        assert_eq!(u32::from_be_bytes(icmp.data), told_data, "type {icmp_type} code {code}");
+    }
+}
+
+#[test]
 fn icmp_about_a_peer_without_permission_is_not_told() {
     let mut world = World::new();
     let (mut alice, relayed) = allocated(&mut world);
