@@ -58,14 +58,7 @@ impl Claims {
     /// Claims with nothing narrowed.
     pub fn new(identity: impl Into<String>, expires_unix_secs: u64) -> Self {
         let identity = identity.into();
-        Self {
-            identity,
-            expires_unix_secs,
-            call_id: None,
-            peers: None,
-            bitrate_bps: None,
-            allocations: None,
-        }
+        Self { identity, expires_unix_secs, call_id: None, peers: None, bitrate_bps: None, allocations: None }
     }
 
     /// base64url without padding of the compact JSON.
@@ -74,25 +67,19 @@ impl Claims {
     /// The issuer's fault: a value outside its limit.
     pub(crate) fn encode(&self) -> Result<String, ClaimsError> {
         self.check()?;
-        let json = serde_json::to_vec(&self.normalised())
-            .map_err(|e| ClaimsError::NotJson(e.to_string()))?;
+        let json = serde_json::to_vec(&self.normalised()).map_err(|e| ClaimsError::NotJson(e.to_string()))?;
         Ok(URL_SAFE_NO_PAD.encode(json))
     }
 
     /// # Errors
     /// The issuer's fault, since the text's integrity was checked before; the wire answer is 401.
     pub(crate) fn decode(text: &str) -> Result<Self, ClaimsError> {
-        let json = URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|_| ClaimsError::NotBase64)?;
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| ClaimsError::NotBase64)?;
         // serde would also take the values by position, in an array: one spelling is enough.
         if json.first() != Some(&b'{') {
-            return Err(ClaimsError::NotJson(
-                "it does not begin with a brace".to_owned(),
-            ));
+            return Err(ClaimsError::NotJson("it does not begin with a brace".to_owned()));
         }
-        let claims: Self =
-            serde_json::from_slice(&json).map_err(|e| ClaimsError::NotJson(e.to_string()))?;
+        let claims: Self = serde_json::from_slice(&json).map_err(|e| ClaimsError::NotJson(e.to_string()))?;
         claims.check()?;
         Ok(claims.normalised())
     }
@@ -101,18 +88,10 @@ impl Claims {
         if !is_plain(&self.identity, IDENTITY_BYTES_MAX) {
             return Err(ClaimsError::Identity);
         }
-        if self
-            .call_id
-            .as_ref()
-            .is_some_and(|id| !is_plain(id, CALL_ID_BYTES_MAX))
-        {
+        if self.call_id.as_ref().is_some_and(|id| !is_plain(id, CALL_ID_BYTES_MAX)) {
             return Err(ClaimsError::CallId);
         }
-        if self
-            .peers
-            .as_ref()
-            .is_some_and(|peers| peers.len() > CLAIM_PEERS_MAX)
-        {
+        if self.peers.as_ref().is_some_and(|peers| peers.len() > CLAIM_PEERS_MAX) {
             return Err(ClaimsError::Peers);
         }
         if self.bitrate_bps == Some(0) {
@@ -125,14 +104,8 @@ impl Claims {
     }
 
     fn normalised(&self) -> Self {
-        let peers = self
-            .peers
-            .as_ref()
-            .map(|peers| peers.iter().map(IpNet::trunc).collect());
-        Self {
-            peers,
-            ..self.clone()
-        }
+        let peers = self.peers.as_ref().map(|peers| peers.iter().map(IpNet::trunc).collect());
+        Self { peers, ..self.clone() }
     }
 }
 
@@ -153,27 +126,12 @@ mod tests {
     fn claims_survive_encoding_with_host_bits_cleared() {
         let mut claims = Claims::new("alice", 1_700_000_000);
         claims.call_id = Some("call-7".into());
-        claims.peers = Some(vec![
-            "10.20.0.9/24".parse().unwrap(),
-            "2001:db8::7/64".parse().unwrap(),
-        ]);
+        claims.peers = Some(vec!["10.20.0.9/24".parse().unwrap(), "2001:db8::7/64".parse().unwrap()]);
         claims.bitrate_bps = Some(128_000);
         claims.allocations = Some(4);
         let back = Claims::decode(&claims.encode().unwrap()).unwrap();
-        assert_eq!(
-            back.peers,
-            Some(vec![
-                "10.20.0.0/24".parse().unwrap(),
-                "2001:db8::/64".parse().unwrap()
-            ])
-        );
-        assert_eq!(
-            Claims {
-                peers: claims.peers.clone(),
-                ..back
-            },
-            claims
-        );
+        assert_eq!(back.peers, Some(vec!["10.20.0.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()]));
+        assert_eq!(Claims { peers: claims.peers.clone(), ..back }, claims);
     }
 
     #[test]
@@ -193,10 +151,7 @@ mod tests {
             r#"["a",1]"#,
             r#"{"u":"a","e":1,"p":["10.0.0.0/33"]}"#,
         ] {
-            assert!(
-                matches!(decode_json(json), Err(ClaimsError::NotJson(_))),
-                "{json}"
-            );
+            assert!(matches!(decode_json(json), Err(ClaimsError::NotJson(_))), "{json}");
         }
     }
 
@@ -210,29 +165,13 @@ mod tests {
             claims.encode().unwrap_err()
         };
         assert_eq!(with(|c| c.identity.clear()), ClaimsError::Identity);
-        assert_eq!(
-            with(|c| c.identity = "x".repeat(IDENTITY_BYTES_MAX + 1)),
-            ClaimsError::Identity
-        );
-        assert_eq!(
-            with(|c| c.identity = "a\r\nb".into()),
-            ClaimsError::Identity
-        );
-        assert_eq!(
-            with(|c| c.call_id = Some(String::new())),
-            ClaimsError::CallId
-        );
-        assert_eq!(
-            with(|c| c.call_id = Some("a\u{1b}[2J".into())),
-            ClaimsError::CallId
-        );
+        assert_eq!(with(|c| c.identity = "x".repeat(IDENTITY_BYTES_MAX + 1)), ClaimsError::Identity);
+        assert_eq!(with(|c| c.identity = "a\r\nb".into()), ClaimsError::Identity);
+        assert_eq!(with(|c| c.call_id = Some(String::new())), ClaimsError::CallId);
+        assert_eq!(with(|c| c.call_id = Some("a\u{1b}[2J".into())), ClaimsError::CallId);
         let net: IpNet = "10.0.0.0/8".parse().unwrap();
         assert_eq!(
-            Claims {
-                peers: Some(vec![net; CLAIM_PEERS_MAX + 1]),
-                ..Claims::new("a", 1)
-            }
-            .encode(),
+            Claims { peers: Some(vec![net; CLAIM_PEERS_MAX + 1]), ..Claims::new("a", 1) }.encode(),
             Err(ClaimsError::Peers)
         );
         assert_eq!(with(|c| c.bitrate_bps = Some(0)), ClaimsError::Bitrate);

@@ -21,10 +21,7 @@ impl Password {
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut own = [0; PASSWORD_BYTES_MAX];
         own.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self {
-            bytes: own,
-            len: bytes.len() as u8,
-        })
+        Some(Self { bytes: own, len: bytes.len() as u8 })
     }
 
     pub fn as_bytes(&self) -> &[u8] {

@@ -9,10 +9,7 @@ pub(crate) const EXTENDED_PREFIX: &str = "p1.";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form<'a> {
     /// `expiry:identity`, or a bare `expiry` that names nobody.
-    Classic {
-        expires_unix_secs: u64,
-        identity: Option<&'a str>,
-    },
+    Classic { expires_unix_secs: u64, identity: Option<&'a str> },
     /// `p1.<key id>.<base64url claims>`.
     Extended { key_id: &'a str, claims: &'a str },
 }
@@ -76,10 +73,7 @@ impl<'a> Form<'a> {
             return Err(FormError::ExpiryTooLarge);
         }
         let expires_unix_secs = expiry.parse().map_err(|_| FormError::ExpiryTooLarge)?;
-        Ok(Self::Classic {
-            expires_unix_secs,
-            identity,
-        })
+        Ok(Self::Classic { expires_unix_secs, identity })
     }
 }
 
@@ -90,27 +84,14 @@ mod tests {
     #[test]
     fn a_classic_username_splits_at_its_first_colon() {
         let form = Form::parse(b"1700000000:alice:phone:2").unwrap();
-        assert_eq!(
-            form,
-            Form::Classic {
-                expires_unix_secs: 1_700_000_000,
-                identity: Some("alice:phone:2")
-            }
-        );
+        assert_eq!(form, Form::Classic { expires_unix_secs: 1_700_000_000, identity: Some("alice:phone:2") });
     }
 
     #[test]
     fn a_bare_expiry_and_an_empty_name_name_nobody() {
         for username in ["1700000000", "1700000000:"] {
             let form = Form::parse(username.as_bytes()).unwrap();
-            assert_eq!(
-                form,
-                Form::Classic {
-                    expires_unix_secs: 1_700_000_000,
-                    identity: None
-                },
-                "{username}"
-            );
+            assert_eq!(form, Form::Classic { expires_unix_secs: 1_700_000_000, identity: None }, "{username}");
         }
     }
 
@@ -139,45 +120,20 @@ mod tests {
     #[test]
     fn the_prefix_alone_makes_a_username_extended() {
         let form = Form::parse(b"p1.2026a.eyJ1Ijoi").unwrap();
-        assert_eq!(
-            form,
-            Form::Extended {
-                key_id: "2026a",
-                claims: "eyJ1Ijoi"
-            }
-        );
-        for username in [
-            "p1.",
-            "p1.a",
-            "p1.a.",
-            "p1..x",
-            &format!("p1.{}.x", "k".repeat(33)),
-        ] {
-            assert_eq!(
-                Form::parse(username.as_bytes()),
-                Err(FormError::ExtendedParts),
-                "{username}"
-            );
+        assert_eq!(form, Form::Extended { key_id: "2026a", claims: "eyJ1Ijoi" });
+        for username in ["p1.", "p1.a", "p1.a.", "p1..x", &format!("p1.{}.x", "k".repeat(33))] {
+            assert_eq!(Form::parse(username.as_bytes()), Err(FormError::ExtendedParts), "{username}");
         }
         // A name that looks extended stays a classic name.
         let form = Form::parse(b"1700000000:p1.2026a.eyJ1Ijoi").unwrap();
-        assert_eq!(
-            form,
-            Form::Classic {
-                expires_unix_secs: 1_700_000_000,
-                identity: Some("p1.2026a.eyJ1Ijoi")
-            }
-        );
+        assert_eq!(form, Form::Classic { expires_unix_secs: 1_700_000_000, identity: Some("p1.2026a.eyJ1Ijoi") });
     }
 
     #[test]
     fn usernames_beyond_508_bytes_or_outside_utf8_are_of_no_form() {
         let longest = format!("17:{}", "a".repeat(USERNAME_BYTES_MAX - 3));
         assert!(Form::parse(longest.as_bytes()).is_ok());
-        assert_eq!(
-            Form::parse(format!("{longest}a").as_bytes()),
-            Err(FormError::TooLong)
-        );
+        assert_eq!(Form::parse(format!("{longest}a").as_bytes()), Err(FormError::TooLong));
         assert_eq!(Form::parse(b"17:\xff"), Err(FormError::NotUtf8));
     }
 }

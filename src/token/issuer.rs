@@ -40,11 +40,7 @@ impl Issuer {
     /// # Errors
     /// The caller's fault: an identity that is empty, longer than [`IDENTITY_BYTES_MAX`] bytes, or holds control
     /// characters.
-    pub fn issue_classic(
-        &self,
-        identity: Option<&str>,
-        expires_unix_secs: u64,
-    ) -> Result<Token, IssueError> {
+    pub fn issue_classic(&self, identity: Option<&str>, expires_unix_secs: u64) -> Result<Token, IssueError> {
         let username = match identity {
             Some(name) if !is_plain(name, IDENTITY_BYTES_MAX) => {
                 return Err(ClaimsError::Identity.into());
@@ -52,12 +48,7 @@ impl Issuer {
             Some(name) => format!("{expires_unix_secs}:{name}"),
             None => expires_unix_secs.to_string(),
         };
-        Ok(self.token(
-            username,
-            &self.classic,
-            TokenForm::Classic,
-            expires_unix_secs,
-        ))
+        Ok(self.token(username, &self.classic, TokenForm::Classic, expires_unix_secs))
     }
 
     /// `p1.<key id>.<claims>`.
@@ -67,34 +58,15 @@ impl Issuer {
     pub fn issue_extended(&self, claims: &Claims) -> Result<Token, IssueError> {
         let username = format!("{EXTENDED_PREFIX}{}.{}", self.key_id, claims.encode()?);
         if username.len() > USERNAME_BYTES_MAX {
-            return Err(IssueError::TooLong {
-                bytes: username.len(),
-            });
+            return Err(IssueError::TooLong { bytes: username.len() });
         }
-        Ok(self.token(
-            username,
-            &self.extended,
-            TokenForm::Extended,
-            claims.expires_unix_secs,
-        ))
+        Ok(self.token(username, &self.extended, TokenForm::Extended, claims.expires_unix_secs))
     }
 
-    fn token(
-        &self,
-        username: String,
-        key: &PasswordKey,
-        form: TokenForm,
-        expires_unix_secs: u64,
-    ) -> Token {
+    fn token(&self, username: String, key: &PasswordKey, form: TokenForm, expires_unix_secs: u64) -> Token {
         let password = key.password(username.as_bytes());
         let password = Zeroizing::new(String::from_utf8_lossy(password.as_slice()).into_owned());
-        Token {
-            username,
-            password,
-            form,
-            key_id: self.key_id.clone(),
-            expires_unix_secs,
-        }
+        Token { username, password, form, key_id: self.key_id.clone(), expires_unix_secs }
     }
 }
 
@@ -184,7 +156,5 @@ pub fn parse_peer(text: &str) -> Result<IpNet, IssueError> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map(|net| net.trunc())
-        .map_err(|_| IssueError::Peer {
-            text: text.chars().take(64).collect(),
-        })
+        .map_err(|_| IssueError::Peer { text: text.chars().take(64).collect() })
 }

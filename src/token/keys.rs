@@ -28,16 +28,10 @@ impl Secret {
             return Err(KeyError::Id { id });
         }
         if value.len() < SECRET_BYTES_MIN {
-            return Err(KeyError::TooShort {
-                id,
-                bytes: value.len(),
-            });
+            return Err(KeyError::TooShort { id, bytes: value.len() });
         }
         if value.len() > SECRET_BYTES_MAX {
-            return Err(KeyError::TooLong {
-                id,
-                bytes: value.len(),
-            });
+            return Err(KeyError::TooLong { id, bytes: value.len() });
         }
         Ok(Self { id, value })
     }
@@ -72,15 +66,11 @@ impl KeyRing {
             return Err(KeyError::None);
         }
         if secrets.len() > KEYS_MAX {
-            return Err(KeyError::TooMany {
-                count: secrets.len(),
-            });
+            return Err(KeyError::TooMany { count: secrets.len() });
         }
         for (at, secret) in secrets.iter().enumerate() {
             if secrets[..at].iter().any(|earlier| earlier.id == secret.id) {
-                return Err(KeyError::SameId {
-                    id: secret.id.clone(),
-                });
+                return Err(KeyError::SameId { id: secret.id.clone() });
             }
         }
         Ok(Self { secrets })
@@ -111,9 +101,7 @@ impl KeyRing {
 pub enum KeyError {
     #[error("there is no secret: name at least one, as {{ id = \"...\", value = \"...\" }}")]
     None,
-    #[error(
-        "{count} secrets are more than {KEYS_MAX}: take out those that no issuer uses any more"
-    )]
+    #[error("{count} secrets are more than {KEYS_MAX}: take out those that no issuer uses any more")]
     TooMany { count: usize },
     #[error("two secrets have the id {id:?}: give each its own")]
     SameId { id: String },
@@ -137,31 +125,14 @@ mod tests {
 
     #[test]
     fn a_secret_shorter_than_16_bytes_is_refused() {
-        assert!(matches!(
-            Secret::new("a", "fifteen-bytes-!"),
-            Err(KeyError::TooShort { bytes: 15, .. })
-        ));
+        assert!(matches!(Secret::new("a", "fifteen-bytes-!"), Err(KeyError::TooShort { bytes: 15, .. })));
         assert!(Secret::new("a", "sixteen-bytes-!!").is_ok());
     }
 
     #[test]
     fn an_id_that_would_split_a_username_is_refused() {
-        for id in [
-            "",
-            "a.b",
-            "a:b",
-            "a b",
-            "é",
-            "a\n",
-            &"x".repeat(KEY_ID_BYTES_MAX + 1),
-        ] {
-            assert!(
-                matches!(
-                    Secret::new(id, "at-least-sixteen-bytes"),
-                    Err(KeyError::Id { .. })
-                ),
-                "{id:?}"
-            );
+        for id in ["", "a.b", "a:b", "a b", "é", "a\n", &"x".repeat(KEY_ID_BYTES_MAX + 1)] {
+            assert!(matches!(Secret::new(id, "at-least-sixteen-bytes"), Err(KeyError::Id { .. })), "{id:?}");
         }
     }
 
@@ -169,10 +140,7 @@ mod tests {
     fn a_ring_holds_one_to_eight_secrets_with_different_ids() {
         assert_eq!(KeyRing::new(vec![]).unwrap_err(), KeyError::None);
         let nine = (0..9).map(|n| secret(&n.to_string())).collect();
-        assert_eq!(
-            KeyRing::new(nine).unwrap_err(),
-            KeyError::TooMany { count: 9 }
-        );
+        assert_eq!(KeyRing::new(nine).unwrap_err(), KeyError::TooMany { count: 9 });
         let twice = KeyRing::new(vec![secret("a"), secret("b"), secret("a")]);
         assert_eq!(twice.unwrap_err(), KeyError::SameId { id: "a".into() });
         let eight = KeyRing::new((0..8).map(|n| secret(&n.to_string())).collect()).unwrap();

@@ -70,10 +70,8 @@ mod tests {
     fn the_derived_key_matches_an_independent_hmac_sha256() {
         // printf 'postern\0extended token\0v1' | openssl dgst -sha256 -mac HMAC -macopt key:at-least-sixteen-bytes
         let want = "df26d089968a9c322c00ad97ff747dce0bb2177386d051330390eb83cbccb900";
-        let got: String = derive(b"at-least-sixteen-bytes", LABEL_EXTENDED)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let got: String =
+            derive(b"at-least-sixteen-bytes", LABEL_EXTENDED).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(got, want);
     }
 

@@ -39,9 +39,7 @@ impl Verifier {
             extended: PasswordKey::derived(secret.value(), LABEL_EXTENDED),
             unknowable: PasswordKey::derived(secret.value(), LABEL_UNKNOWABLE),
         });
-        Self {
-            keys: keys.collect(),
-        }
+        Self { keys: keys.collect() }
     }
 
     /// Ids of the secrets, in key order.
@@ -71,29 +69,19 @@ impl Credentials for Verifier {
     fn grant(&self, username: &[u8], index: usize, now_unix_secs: u64) -> Result<Grant, Refused> {
         let key = self.keys.get(index).ok_or(Refused::Malformed)?;
         let grant = match Form::parse(username).map_err(|_| Refused::Malformed)? {
-            Form::Classic {
-                expires_unix_secs,
-                identity,
-            } => classic_grant(&key.id, expires_unix_secs, identity),
-            Form::Extended { key_id, claims } if key_id == key.id => extended_grant(
-                &key.id,
-                Claims::decode(claims).map_err(|_| Refused::Malformed)?,
-            ),
+            Form::Classic { expires_unix_secs, identity } => classic_grant(&key.id, expires_unix_secs, identity),
+            Form::Extended { key_id, claims } if key_id == key.id => {
+                extended_grant(&key.id, Claims::decode(claims).map_err(|_| Refused::Malformed)?)
+            }
             Form::Extended { .. } => return Err(Refused::Malformed),
         };
-        if now_unix_secs >= grant.expires_unix_secs {
-            Err(Refused::Expired)
-        } else {
-            Ok(grant)
-        }
+        if now_unix_secs >= grant.expires_unix_secs { Err(Refused::Expired) } else { Ok(grant) }
     }
 }
 
 fn classic_grant(key_id: &str, expires_unix_secs: u64, identity: Option<&str>) -> Grant {
     Grant {
-        identity: identity.map_or(Identity::ClientAddress, |name| {
-            Identity::Name(name.to_owned())
-        }),
+        identity: identity.map_or(Identity::ClientAddress, |name| Identity::Name(name.to_owned())),
         expires_unix_secs,
         key_id: key_id.to_owned(),
         call_id: None,

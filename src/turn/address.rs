@@ -52,10 +52,7 @@ pub fn encode_xor(address: SocketAddr, transaction_id: &TransactionId, out: &mut
 }
 
 /// The XOR-ed form in an array, with its length: for writers that own no `Vec`.
-pub fn xor_bytes(
-    address: SocketAddr,
-    transaction_id: &TransactionId,
-) -> ([u8; ADDRESS_BYTES_MAX], usize) {
+pub fn xor_bytes(address: SocketAddr, transaction_id: &TransactionId) -> ([u8; ADDRESS_BYTES_MAX], usize) {
     to_bytes(address, &transaction_id.0)
 }
 

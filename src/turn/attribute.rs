@@ -113,11 +113,7 @@ pub struct UnknownList<'a>(pub &'a [u8]);
 impl<'a> UnknownList<'a> {
     /// The listed types in order; an odd byte at the end does not count.
     pub fn iter(self) -> impl Iterator<Item = AttributeType> + 'a {
-        self.0
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|pair| AttributeType(u16::from_be_bytes(*pair)))
+        self.0.as_chunks::<2>().0.iter().map(|pair| AttributeType(u16::from_be_bytes(*pair)))
     }
 }
 
@@ -202,35 +198,26 @@ impl<'a> Attribute<'a> {
         let attribute = match attribute_type {
             AttributeType::MAPPED_ADDRESS => plain().map(Self::MappedAddress),
             AttributeType::CHANGE_REQUEST => exact(value).map(|[_, _, _, flags]: [u8; 4]| {
-                Self::ChangeRequest(ChangeRequest {
-                    address: flags & 0x04 != 0,
-                    port: flags & 0x02 != 0,
-                })
+                Self::ChangeRequest(ChangeRequest { address: flags & 0x04 != 0, port: flags & 0x02 != 0 })
             }),
             AttributeType::USERNAME => at_most(value, USERNAME_BYTES_MAX).map(Self::Username),
-            AttributeType::ERROR_CODE => {
-                error_code(value).map(|(_, code, reason)| Self::ErrorCode(code, reason))
-            }
+            AttributeType::ERROR_CODE => error_code(value).map(|(_, code, reason)| Self::ErrorCode(code, reason)),
             AttributeType::UNKNOWN_ATTRIBUTES => {
                 (value.len() % 2 == 0).then_some(Self::UnknownAttributes(UnknownList(value)))
             }
-            AttributeType::CHANNEL_NUMBER => exact(value).map(|[high, low, _, _]: [u8; 4]| {
-                Self::ChannelNumber(u16::from_be_bytes([high, low]))
-            }),
+            AttributeType::CHANNEL_NUMBER => {
+                exact(value).map(|[high, low, _, _]: [u8; 4]| Self::ChannelNumber(u16::from_be_bytes([high, low])))
+            }
             AttributeType::LIFETIME => exact(value).map(u32::from_be_bytes).map(Self::Lifetime),
             AttributeType::XOR_PEER_ADDRESS => xor().map(Self::XorPeerAddress),
             AttributeType::DATA => Some(Self::Data(value)),
             AttributeType::REALM => at_most(value, TEXT_BYTES_MAX).map(Self::Realm),
             AttributeType::NONCE => at_most(value, TEXT_BYTES_MAX).map(Self::Nonce),
             AttributeType::XOR_RELAYED_ADDRESS => xor().map(Self::XorRelayedAddress),
-            AttributeType::REQUESTED_ADDRESS_FAMILY => {
-                family(value).map(Self::RequestedAddressFamily)
+            AttributeType::REQUESTED_ADDRESS_FAMILY => family(value).map(Self::RequestedAddressFamily),
+            AttributeType::EVEN_PORT => {
+                exact(value).map(|[bits]: [u8; 1]| Self::EvenPort(EvenPort { reserve_next: bits & 0x80 != 0 }))
             }
-            AttributeType::EVEN_PORT => exact(value).map(|[bits]: [u8; 1]| {
-                Self::EvenPort(EvenPort {
-                    reserve_next: bits & 0x80 != 0,
-                })
-            }),
             AttributeType::REQUESTED_TRANSPORT => {
                 exact(value).map(|[protocol, _, _, _]: [u8; 4]| Self::RequestedTransport(protocol))
             }
@@ -246,27 +233,18 @@ impl<'a> Attribute<'a> {
             AttributeType::CONNECTION_ID => {
                 exact(value).map(|id| Self::ConnectionId(ConnectionId(u32::from_be_bytes(id))))
             }
-            AttributeType::ADDITIONAL_ADDRESS_FAMILY => {
-                family(value).map(Self::AdditionalAddressFamily)
+            AttributeType::ADDITIONAL_ADDRESS_FAMILY => family(value).map(Self::AdditionalAddressFamily),
+            AttributeType::ADDRESS_ERROR_CODE => error_code(value)
+                .map(|(family, code, reason)| Self::AddressErrorCode(FamilyWish::from_byte(family), code, reason)),
+            AttributeType::PASSWORD_ALGORITHMS => {
+                Some(PasswordAlgorithms(value)).filter(|list| list.is_whole()).map(Self::PasswordAlgorithms)
             }
-            AttributeType::ADDRESS_ERROR_CODE => error_code(value).map(|(family, code, reason)| {
-                Self::AddressErrorCode(FamilyWish::from_byte(family), code, reason)
-            }),
-            AttributeType::PASSWORD_ALGORITHMS => Some(PasswordAlgorithms(value))
-                .filter(|list| list.is_whole())
-                .map(Self::PasswordAlgorithms),
-            AttributeType::ALTERNATE_DOMAIN => {
-                at_most(value, DOMAIN_BYTES_MAX).map(Self::AlternateDomain)
-            }
+            AttributeType::ALTERNATE_DOMAIN => at_most(value, DOMAIN_BYTES_MAX).map(Self::AlternateDomain),
             AttributeType::ICMP => exact(value).map(icmp).map(Self::Icmp),
             AttributeType::SOFTWARE => at_most(value, TEXT_BYTES_MAX).map(Self::Software),
             AttributeType::ALTERNATE_SERVER => plain().map(Self::AlternateServer),
-            AttributeType::ICE_CONTROLLED => exact(value)
-                .map(u64::from_be_bytes)
-                .map(Self::IceControlled),
-            AttributeType::ICE_CONTROLLING => exact(value)
-                .map(u64::from_be_bytes)
-                .map(Self::IceControlling),
+            AttributeType::ICE_CONTROLLED => exact(value).map(u64::from_be_bytes).map(Self::IceControlled),
+            AttributeType::ICE_CONTROLLING => exact(value).map(u64::from_be_bytes).map(Self::IceControlling),
             AttributeType::RESPONSE_ORIGIN => plain().map(Self::ResponseOrigin),
             AttributeType::OTHER_ADDRESS => plain().map(Self::OtherAddress),
             AttributeType::MOBILITY_TICKET => Some(Self::MobilityTicket(value)),
@@ -325,15 +303,12 @@ impl<'a> Attribute<'a> {
             | Self::AlternateServer(address)
             | Self::ResponseOrigin(address)
             | Self::OtherAddress(address) => address::encode(address, out),
-            Self::XorPeerAddress(address)
-            | Self::XorRelayedAddress(address)
-            | Self::XorMappedAddress(address) => address::encode_xor(address, transaction_id, out),
-            Self::ChangeRequest(change) => out.extend_from_slice(&[
-                0,
-                0,
-                0,
-                u8::from(change.address) << 2 | u8::from(change.port) << 1,
-            ]),
+            Self::XorPeerAddress(address) | Self::XorRelayedAddress(address) | Self::XorMappedAddress(address) => {
+                address::encode_xor(address, transaction_id, out)
+            }
+            Self::ChangeRequest(change) => {
+                out.extend_from_slice(&[0, 0, 0, u8::from(change.address) << 2 | u8::from(change.port) << 1])
+            }
             Self::Username(bytes)
             | Self::Data(bytes)
             | Self::Realm(bytes)
@@ -345,16 +320,12 @@ impl<'a> Attribute<'a> {
             | Self::UnknownAttributes(UnknownList(bytes))
             | Self::PasswordAlgorithms(PasswordAlgorithms(bytes)) => out.extend_from_slice(bytes),
             Self::ErrorCode(code, reason) => encode_error_code(0, code, reason, out),
-            Self::AddressErrorCode(family, code, reason) => {
-                encode_error_code(family.to_byte(), code, reason, out)
-            }
+            Self::AddressErrorCode(family, code, reason) => encode_error_code(family.to_byte(), code, reason, out),
             Self::ChannelNumber(number) => {
                 out.extend_from_slice(&number.to_be_bytes());
                 out.extend_from_slice(&[0, 0]);
             }
-            Self::Lifetime(number)
-            | Self::Priority(number)
-            | Self::ConnectionId(ConnectionId(number)) => {
+            Self::Lifetime(number) | Self::Priority(number) | Self::ConnectionId(ConnectionId(number)) => {
                 out.extend_from_slice(&number.to_be_bytes())
             }
             Self::RequestedAddressFamily(family) | Self::AdditionalAddressFamily(family) => {
@@ -405,11 +376,7 @@ fn family(value: &[u8]) -> Option<FamilyWish> {
 /// First byte (the family in ADDRESS-ERROR-CODE, reserved in ERROR-CODE), code, reason phrase.
 fn error_code(value: &[u8]) -> Option<(u8, ErrorCode, &[u8])> {
     let (&[first, _, class, number], reason) = value.split_first_chunk::<4>()?;
-    Some((
-        first,
-        ErrorCode::from_wire(class, number)?,
-        at_most(reason, TEXT_BYTES_MAX)?,
-    ))
+    Some((first, ErrorCode::from_wire(class, number)?, at_most(reason, TEXT_BYTES_MAX)?))
 }
 
 fn encode_error_code(first: u8, code: ErrorCode, reason: &[u8], out: &mut Vec<u8>) {
@@ -420,17 +387,13 @@ fn encode_error_code(first: u8, code: ErrorCode, reason: &[u8], out: &mut Vec<u8
 
 fn password_algorithm(value: &[u8]) -> Option<Attribute<'_>> {
     let (number, parameters, after) = split_algorithm(value)?;
-    after
-        .is_empty()
-        .then_some(Attribute::PasswordAlgorithm(number, parameters))
+    after.is_empty().then_some(Attribute::PasswordAlgorithm(number, parameters))
 }
 
 /// RFC 5780 section 7.5: sixteen bits, and two of padding that some count in the length and some do not.
 fn response_port(value: &[u8]) -> Option<Attribute<'_>> {
     match *value {
-        [high, low] | [high, low, _, _] => {
-            Some(Attribute::ResponsePort(u16::from_be_bytes([high, low])))
-        }
+        [high, low] | [high, low, _, _] => Some(Attribute::ResponsePort(u16::from_be_bytes([high, low]))),
         _ => None,
     }
 }
@@ -438,9 +401,5 @@ fn response_port(value: &[u8]) -> Option<Attribute<'_>> {
 fn icmp(value: [u8; 8]) -> Icmp {
     let [_, _, high, low, data @ ..] = value;
     let bits = u16::from_be_bytes([high, low]);
-    Icmp {
-        icmp_type: (bits >> 9) as u8,
-        icmp_code: bits & 0x01FF,
-        data,
-    }
+    Icmp { icmp_type: (bits >> 9) as u8, icmp_code: bits & 0x01FF, data }
 }

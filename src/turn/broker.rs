@@ -154,12 +154,7 @@ impl Broker {
     /// # Errors
     /// [`Quota`](RelayFailure::Quota) comes first, so that a client over its quota learns nothing about ports. With two families the
     /// one that can be had suffices.
-    pub fn draw(
-        &mut self,
-        now_nanos: u64,
-        shard: u8,
-        wish: &OpenRelay,
-    ) -> Result<Drawn, RelayFailure> {
+    pub fn draw(&mut self, now_nanos: u64, shard: u8, wish: &OpenRelay) -> Result<Drawn, RelayFailure> {
         if let PortWish::Reserved(token) = wish.port {
             return self.redeem(now_nanos, token, wish);
         }
@@ -175,12 +170,7 @@ impl Broker {
             PortWish::Even { reserve: false } => Kind::Even,
             PortWish::Even { reserve: true } => Kind::Pair,
         };
-        let mut drawn = Drawn {
-            relays: Vec::new(),
-            reserved: None,
-            held_by: None,
-            failed: Vec::new(),
-        };
+        let mut drawn = Drawn { relays: Vec::new(), reserved: None, held_by: None, failed: Vec::new() };
         for &family in &wish.families {
             match self.draw_port(now_nanos, family, wish.tcp, kind) {
                 Ok(local) => drawn.relays.push(self.lease(local, wish.tcp, kind)),
@@ -188,10 +178,7 @@ impl Broker {
             }
         }
         let Some(first) = drawn.relays.first().copied() else {
-            return Err(drawn
-                .failed
-                .first()
-                .map_or(RelayFailure::Family, |&(_, failure)| failure));
+            return Err(drawn.failed.first().map_or(RelayFailure::Family, |&(_, failure)| failure));
         };
         let unit = self.quotas.take(&wish.quota, drawn.relays.len() as u32);
         for relay in &drawn.relays {
@@ -208,30 +195,16 @@ impl Broker {
     ///
     /// # Errors
     /// [`NoPort`](RelayFailure::NoPort) after [`DRAWS_MAX`] draws, or when there is none; the lease (or both) is closed then.
-    pub fn taken_by_others(
-        &mut self,
-        now_nanos: u64,
-        lease: u64,
-    ) -> Result<Vec<LeasedPort>, RelayFailure> {
+    pub fn taken_by_others(&mut self, now_nanos: u64, lease: u64) -> Result<Vec<LeasedPort>, RelayFailure> {
         let Some((owner, partner)) = self.drawn_pair(lease) else {
             return Err(RelayFailure::NoPort);
         };
-        let Some(&Lease {
-            local,
-            tcp,
-            kind,
-            draws,
-            ..
-        }) = self.leases.get(&owner)
-        else {
+        let Some(&Lease { local, tcp, kind, draws, .. }) = self.leases.get(&owner) else {
             return Err(RelayFailure::NoPort);
         };
         let family = family_of(local.ip());
-        let redrawn = if draws < DRAWS_MAX {
-            self.draw_port(now_nanos, family, tcp, kind)
-        } else {
-            Err(RelayFailure::NoPort)
-        };
+        let redrawn =
+            if draws < DRAWS_MAX { self.draw_port(now_nanos, family, tcp, kind) } else { Err(RelayFailure::NoPort) };
         let new_local = match redrawn {
             Ok(new_local) => new_local,
             Err(failure) => {
@@ -240,16 +213,11 @@ impl Broker {
             }
         };
         let mut to_bind = Vec::with_capacity(2);
-        for (lease, port) in [
-            (Some(owner), new_local.port()),
-            (partner, new_local.port().wrapping_add(1)),
-        ] {
+        for (lease, port) in [(Some(owner), new_local.port()), (partner, new_local.port().wrapping_add(1))] {
             let Some(lease) = lease else { continue };
             let local = SocketAddr::new(new_local.ip(), port);
             self.rest(now_nanos, lease);
-            self.change(lease, |state| {
-                (state.local, state.draws) = (local, state.draws + 1)
-            });
+            self.change(lease, |state| (state.local, state.draws) = (local, state.draws + 1));
             to_bind.push(LeasedPort { lease, local, tcp });
         }
         Ok(to_bind)
@@ -282,9 +250,7 @@ impl Broker {
                 self.forget(token);
                 self.unpair(owner, lease);
             }
-            Phase::Drawn {
-                partner: Some(partner),
-            } => self.close(now_nanos, partner),
+            Phase::Drawn { partner: Some(partner) } => self.close(now_nanos, partner),
             Phase::Drawn { partner: None } | Phase::Open => {}
         }
     }
@@ -328,16 +294,8 @@ impl Broker {
         })
     }
 
-    fn redeem(
-        &mut self,
-        now_nanos: u64,
-        token: [u8; 8],
-        wish: &OpenRelay,
-    ) -> Result<Drawn, RelayFailure> {
-        let kept = self
-            .reservations
-            .get(&token)
-            .ok_or(RelayFailure::BadReservation)?;
+    fn redeem(&mut self, now_nanos: u64, token: [u8; 8], wish: &OpenRelay) -> Result<Drawn, RelayFailure> {
+        let kept = self.reservations.get(&token).ok_or(RelayFailure::BadReservation)?;
         // Compared with the clock here, since the timeout only reclaims; and a token is worth nothing to another identity.
         if now_nanos >= kept.deadline_nanos || kept.quota != wish.quota {
             return Err(RelayFailure::BadReservation);
@@ -346,53 +304,24 @@ impl Broker {
             return Err(RelayFailure::Quota);
         }
         let (lease, held_by) = (kept.lease, kept.held_by);
-        let port = self
-            .leased_port(lease)
-            .ok_or(RelayFailure::BadReservation)?;
+        let port = self.leased_port(lease).ok_or(RelayFailure::BadReservation)?;
         self.forget(token);
         let unit = self.quotas.take(&wish.quota, 1);
-        self.change(lease, |state| {
-            (state.unit, state.phase) = (Some(unit), Phase::Drawn { partner: None })
-        });
-        Ok(Drawn {
-            relays: vec![port],
-            reserved: None,
-            held_by: Some(held_by),
-            failed: Vec::new(),
-        })
+        self.change(lease, |state| (state.unit, state.phase) = (Some(unit), Phase::Drawn { partner: None }));
+        Ok(Drawn { relays: vec![port], reserved: None, held_by: Some(held_by), failed: Vec::new() })
     }
 
     /// Leases the port after `first`, which `draw_port` took along with it.
-    fn reserve(
-        &mut self,
-        now_nanos: u64,
-        shard: u8,
-        first: LeasedPort,
-        quota: &QuotaKey,
-    ) -> ReservedPort {
+    fn reserve(&mut self, now_nanos: u64, shard: u8, first: LeasedPort, quota: &QuotaKey) -> ReservedPort {
         let token = self.new_token();
         let local = SocketAddr::new(first.local.ip(), first.local.port().wrapping_add(1));
         let port = self.lease(local, first.tcp, Kind::Any);
         let deadline_nanos = now_nanos.saturating_add(RESERVATION_NANOS);
-        self.change(port.lease, |state| {
-            state.phase = Phase::Reserved {
-                token,
-                owner: first.lease,
-            }
-        });
-        self.change(first.lease, |state| {
-            state.phase = Phase::Drawn {
-                partner: Some(port.lease),
-            }
-        });
+        self.change(port.lease, |state| state.phase = Phase::Reserved { token, owner: first.lease });
+        self.change(first.lease, |state| state.phase = Phase::Drawn { partner: Some(port.lease) });
         self.quotas.reserve(quota);
         self.deadlines.insert((deadline_nanos, token));
-        let reservation = Reservation {
-            lease: port.lease,
-            quota: quota.clone(),
-            deadline_nanos,
-            held_by: shard,
-        };
+        let reservation = Reservation { lease: port.lease, quota: quota.clone(), deadline_nanos, held_by: shard };
         self.reservations.insert(token, reservation);
         ReservedPort { port, token }
     }
@@ -417,29 +346,16 @@ impl Broker {
     /// The reserved half is gone before the other was opened: that one stays, on its own.
     fn unpair(&mut self, owner: u64, reserved: u64) {
         self.change(owner, |state| {
-            if state.phase
-                == (Phase::Drawn {
-                    partner: Some(reserved),
-                })
-            {
+            if state.phase == (Phase::Drawn { partner: Some(reserved) }) {
                 (state.phase, state.kind) = (Phase::Drawn { partner: None }, Kind::Even);
             }
         });
     }
 
     /// A random one of all free ports of the family's addresses; the one that rested longest when none is free.
-    fn draw_port(
-        &mut self,
-        now_nanos: u64,
-        family: Family,
-        tcp: bool,
-        kind: Kind,
-    ) -> Result<SocketAddr, RelayFailure> {
-        let mut fitting: Vec<&mut PortPool> = self
-            .pools
-            .iter_mut()
-            .filter(|pool| pool.tcp == tcp && family_of(pool.address) == family)
-            .collect();
+    fn draw_port(&mut self, now_nanos: u64, family: Family, tcp: bool, kind: Kind) -> Result<SocketAddr, RelayFailure> {
+        let mut fitting: Vec<&mut PortPool> =
+            self.pools.iter_mut().filter(|pool| pool.tcp == tcp && family_of(pool.address) == family).collect();
         if fitting.is_empty() {
             return Err(RelayFailure::Family);
         }
@@ -449,9 +365,8 @@ impl Broker {
             choices += pool.choices(kind);
         }
         if choices == 0 {
-            let rested = fitting
-                .iter_mut()
-                .find_map(|pool| Some(SocketAddr::new(pool.address, pool.take_resting(kind)?)));
+            let rested =
+                fitting.iter_mut().find_map(|pool| Some(SocketAddr::new(pool.address, pool.take_resting(kind)?)));
             return rested.ok_or(RelayFailure::NoPort);
         }
         let mut nth = below(&mut self.rng, choices);
@@ -470,26 +385,12 @@ impl Broker {
         let lease = self.next_lease;
         self.next_lease += 1;
         let phase = Phase::Drawn { partner: None };
-        self.leases.insert(
-            lease,
-            Lease {
-                local,
-                tcp,
-                kind,
-                phase,
-                draws: 1,
-                unit: None,
-            },
-        );
+        self.leases.insert(lease, Lease { local, tcp, kind, phase, draws: 1, unit: None });
         LeasedPort { lease, local, tcp }
     }
 
     fn leased_port(&self, lease: u64) -> Option<LeasedPort> {
-        self.leases.get(&lease).map(|state| LeasedPort {
-            lease,
-            local: state.local,
-            tcp: state.tcp,
-        })
+        self.leases.get(&lease).map(|state| LeasedPort { lease, local: state.local, tcp: state.tcp })
     }
 
     fn change(&mut self, lease: u64, change: impl FnOnce(&mut Lease)) {
@@ -516,10 +417,7 @@ impl Broker {
             return;
         };
         if let Some(pool) = pool_of(&mut self.pools, state.local, state.tcp) {
-            pool.release(
-                state.local.port(),
-                now_nanos.saturating_add(PORT_REST_NANOS),
-            );
+            pool.release(state.local.port(), now_nanos.saturating_add(PORT_REST_NANOS));
         }
     }
 
@@ -531,16 +429,13 @@ impl Broker {
 }
 
 fn pools(options: &PoolOptions) -> Vec<PortPool> {
-    let each =
-        |&address: &IpAddr| [false, true].map(|tcp| PortPool::new(address, tcp, &options.ports));
+    let each = |&address: &IpAddr| [false, true].map(|tcp| PortPool::new(address, tcp, &options.ports));
     options.addresses.iter().flat_map(each).collect()
 }
 
 /// The pool that a leased port goes back to.
 fn pool_of(pools: &mut [PortPool], local: SocketAddr, tcp: bool) -> Option<&mut PortPool> {
-    pools
-        .iter_mut()
-        .find(|pool| pool.address == local.ip() && pool.tcp == tcp)
+    pools.iter_mut().find(|pool| pool.address == local.ip() && pool.tcp == tcp)
 }
 
 fn family_of(ip: IpAddr) -> Family {

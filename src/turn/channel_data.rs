@@ -42,10 +42,8 @@ pub fn decode(bytes: &[u8]) -> Option<ChannelData> {
     let &[a, b, c, d] = bytes.first_chunk::<CHANNEL_HEADER_BYTES>()?;
     let channel = u16::from_be_bytes([a, b]);
     let end = CHANNEL_HEADER_BYTES + usize::from(u16::from_be_bytes([c, d]));
-    (CHANNEL_NUMBERS.contains(&channel) && end <= bytes.len()).then_some(ChannelData {
-        channel,
-        payload: CHANNEL_HEADER_BYTES..end,
-    })
+    (CHANNEL_NUMBERS.contains(&channel) && end <= bytes.len())
+        .then_some(ChannelData { channel, payload: CHANNEL_HEADER_BYTES..end })
 }
 
 /// Writes the header into the four bytes before `payload`, and zero padding behind it when asked for; returns the range

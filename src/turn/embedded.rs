@@ -55,9 +55,7 @@ mod tests {
     use super::*;
 
     fn within(text: &str) -> Vec<String> {
-        embedded_ipv4(text.parse().unwrap())
-            .map(|ip| ip.to_string())
-            .collect()
+        embedded_ipv4(text.parse().unwrap()).map(|ip| ip.to_string()).collect()
     }
 
     #[test]
@@ -70,17 +68,11 @@ mod tests {
             ("64:ff9b::10.1.2.3", vec!["10.1.2.3"]),
             ("2002:a01:203::5", vec!["10.1.2.3"]),
             // RFC 4380 section 4: the client's address is inverted.
-            (
-                "2001:0:4136:e378:8000:63bf:f5fe:fdfc",
-                vec!["65.54.227.120", "10.1.2.3"],
-            ),
+            ("2001:0:4136:e378:8000:63bf:f5fe:fdfc", vec!["65.54.227.120", "10.1.2.3"]),
             ("fe80::5efe:10.1.2.3", vec!["10.1.2.3"]),
             ("2001:db8:1:2:200:5efe:10.1.2.3", vec!["10.1.2.3"]),
             ("2001:db8:1:2:300:5efe:10.1.2.3", vec!["10.1.2.3"]),
-            (
-                "2002:808:808:0:0:5efe:10.1.2.3",
-                vec!["8.8.8.8", "10.1.2.3"],
-            ),
+            ("2002:808:808:0:0:5efe:10.1.2.3", vec!["8.8.8.8", "10.1.2.3"]),
         ] {
             assert_eq!(within(text), want, "{text}");
         }

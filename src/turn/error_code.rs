@@ -83,8 +83,6 @@ impl ErrorCode {
     /// `None` when class or number is out of range. The bits above the class are reserved and do not count.
     pub(crate) fn from_wire(class: u8, number: u8) -> Option<Self> {
         let class = u16::from(class & 0x07);
-        (number < 100)
-            .then(|| Self::new(class * 100 + u16::from(number)))
-            .flatten()
+        (number < 100).then(|| Self::new(class * 100 + u16::from(number))).flatten()
     }
 }

@@ -49,11 +49,7 @@ const fn tables() -> [[u32; 256]; 8] {
         let mut crc = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 {
-                crc >> 1 ^ 0xEDB8_8320
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -85,9 +81,8 @@ mod tests {
     fn eight_bytes_at_once_give_what_single_bytes_give() {
         let bytes: Vec<u8> = (0..=255).collect();
         for end in 0..bytes.len() {
-            let single = bytes[..end].iter().fold(u32::MAX, |crc, byte| {
-                crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)]
-            });
+            let single =
+                bytes[..end].iter().fold(u32::MAX, |crc, byte| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)]);
             assert_eq!(crc32(&bytes[..end]), !single, "{end} bytes");
         }
     }

@@ -41,11 +41,7 @@ fn frame_stun(bytes: &[u8]) -> Frame {
         return Frame::Invalid;
     }
     let whole = HEADER_BYTES + length;
-    if bytes.len() < whole {
-        Frame::Incomplete { bytes: Some(whole) }
-    } else {
-        Frame::Stun { bytes: whole }
-    }
+    if bytes.len() < whole { Frame::Incomplete { bytes: Some(whole) } } else { Frame::Stun { bytes: whole } }
 }
 
 fn frame_channel_data(bytes: &[u8], first: u8) -> Frame {
@@ -58,14 +54,9 @@ fn frame_channel_data(bytes: &[u8], first: u8) -> Frame {
     let whole = CHANNEL_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
     let padded_bytes = padded(whole);
     if bytes.len() < padded_bytes {
-        Frame::Incomplete {
-            bytes: Some(padded_bytes),
-        }
+        Frame::Incomplete { bytes: Some(padded_bytes) }
     } else {
-        Frame::ChannelData {
-            bytes: whole,
-            padded_bytes,
-        }
+        Frame::ChannelData { bytes: whole, padded_bytes }
     }
 }
 

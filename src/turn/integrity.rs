@@ -105,12 +105,7 @@ impl IntegrityKey {
     /// Key of the long-term mechanism: hash of `username ":" realm ":" password` (RFC 8489 section 9.2.2). Realm and
     /// password are taken as they are: prepare them first where they come from people (see
     /// [`opaque_string`](crate::opaque_string)). Costs one hash.
-    pub fn long_term(
-        algorithm: PasswordAlgorithm,
-        username: &[u8],
-        realm: &[u8],
-        password: &[u8],
-    ) -> Self {
+    pub fn long_term(algorithm: PasswordAlgorithm, username: &[u8], realm: &[u8], password: &[u8]) -> Self {
         let parts = [username, b":", realm, b":", password];
         let mut bytes = [0; 32];
         let len = match algorithm {
@@ -179,11 +174,7 @@ pub struct Integrity<'a> {
 
 impl<'a> Integrity<'a> {
     pub(crate) fn new(algorithm: IntegrityAlgorithm, covered: &'a [u8], mac: &'a [u8]) -> Self {
-        Self {
-            algorithm,
-            covered,
-            mac,
-        }
+        Self { algorithm, covered, mac }
     }
 
     /// Which attribute it is: the answer carries the same (RFC 8489 section 9.2.4).
@@ -203,9 +194,7 @@ impl<'a> Integrity<'a> {
         let len = self.mac.len();
         let fits = match self.algorithm {
             IntegrityAlgorithm::Sha1 => len == self.algorithm.mac_bytes(),
-            IntegrityAlgorithm::Sha256 => {
-                (bytes_min.max(SHA256_MAC_BYTES_MIN)..=32).contains(&len) && len % 4 == 0
-            }
+            IntegrityAlgorithm::Sha256 => (bytes_min.max(SHA256_MAC_BYTES_MIN)..=32).contains(&len) && len % 4 == 0,
         };
         fits && self.matches_prefix(key)
     }
@@ -219,11 +208,7 @@ impl<'a> Integrity<'a> {
         let Ok(length) = u16::try_from(length) else {
             return false;
         };
-        let expected = self
-            .algorithm
-            .mac(key, &[&header[..2], &length.to_be_bytes(), rest]);
-        expected
-            .get(..self.mac.len())
-            .is_some_and(|expected| expected.ct_eq(self.mac).into())
+        let expected = self.algorithm.mac(key, &[&header[..2], &length.to_be_bytes(), rest]);
+        expected.get(..self.mac.len()).is_some_and(|expected| expected.ct_eq(self.mac).into())
     }
 }

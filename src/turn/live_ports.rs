@@ -27,23 +27,13 @@ impl LivePorts {
     /// No port is live yet. `addresses` are the local relay addresses; each costs 16 KB.
     pub fn new(addresses: &[IpAddr]) -> Self {
         let empty = || (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            addresses: addresses
-                .iter()
-                .map(|&address| Ports {
-                    address,
-                    udp: empty(),
-                    tcp: empty(),
-                })
-                .collect(),
-        }
+        Self { addresses: addresses.iter().map(|&address| Ports { address, udp: empty(), tcp: empty() }).collect() }
     }
 
     /// Whether an allocation owns this local relayed transport address.
     pub fn is_live(&self, local: SocketAddr, tcp: bool) -> bool {
         let (word, bit) = place(local.port());
-        self.words(local.ip(), tcp)
-            .is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+        self.words(local.ip(), tcp).is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
     }
 
     pub(crate) fn set(&self, local: SocketAddr, tcp: bool) {
@@ -61,10 +51,7 @@ impl LivePorts {
     }
 
     fn words(&self, address: IpAddr, tcp: bool) -> Option<&[AtomicU64]> {
-        let ports = self
-            .addresses
-            .iter()
-            .find(|ports| ports.address == address)?;
+        let ports = self.addresses.iter().find(|ports| ports.address == address)?;
         Some(if tcp { &ports.tcp } else { &ports.udp })
     }
 }

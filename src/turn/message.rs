@@ -119,8 +119,7 @@ pub fn split_message_type(message_type: u16) -> (Class, Method) {
         0x0100 => Class::Success,
         _ => Class::Error,
     };
-    let number =
-        (message_type & 0x000F) | (message_type & 0x00E0) >> 1 | (message_type & 0x3E00) >> 2;
+    let number = (message_type & 0x000F) | (message_type & 0x00E0) >> 1 | (message_type & 0x3E00) >> 2;
     (class, Method::from_number(number))
 }
 
@@ -158,9 +157,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// [`DecodeError`]; the sender's fault, and never answered.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let header = bytes
-            .first_chunk::<HEADER_BYTES>()
-            .ok_or(DecodeError::NotStun)?;
+        let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(DecodeError::NotStun)?;
         let message_type = u16::from_be_bytes([header[0], header[1]]);
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
         if message_type & 0xC000 != 0 || length % 4 != 0 || header[4..8] != MAGIC_COOKIE {
@@ -186,8 +183,7 @@ impl<'a> Message<'a> {
     fn walk(&mut self) -> Result<(), DecodeError> {
         let mut at = HEADER_BYTES;
         while at < self.bytes.len() {
-            let (attribute_type, value_len) =
-                tlv_at(self.bytes, at).ok_or(DecodeError::Truncated)?;
+            let (attribute_type, value_len) = tlv_at(self.bytes, at).ok_or(DecodeError::Truncated)?;
             let next = at + 4 + padded(value_len);
             if next > self.bytes.len() {
                 return Err(DecodeError::Truncated);
@@ -195,18 +191,13 @@ impl<'a> Message<'a> {
             match attribute_type {
                 AttributeType::FINGERPRINT => {
                     // RFC 8489 section 14.7: the last attribute; its CRC covers all that is before it.
-                    if next != self.bytes.len()
-                        || value_len != 4
-                        || !fingerprint::matches(self.bytes, at)
-                    {
+                    if next != self.bytes.len() || value_len != 4 || !fingerprint::matches(self.bytes, at) {
                         return Err(DecodeError::Fingerprint);
                     }
                     self.fingerprint = true;
                     self.attributes_end = self.attributes_end.min(at);
                 }
-                AttributeType::MESSAGE_INTEGRITY
-                    if self.sha1_at.is_none() && self.sha256_at.is_none() =>
-                {
+                AttributeType::MESSAGE_INTEGRITY if self.sha1_at.is_none() && self.sha256_at.is_none() => {
                     self.sha1_at = Some(at);
                     self.attributes_end = at;
                 }
@@ -246,11 +237,7 @@ impl<'a> Message<'a> {
     /// The attributes that count, in order, undecoded: what follows an integrity attribute is left out
     /// (RFC 8489 sections 14.5 and 14.6), and so are the integrity attributes and FINGERPRINT themselves.
     pub fn attributes(&self) -> RawAttributes<'a> {
-        RawAttributes {
-            bytes: self.bytes,
-            at: HEADER_BYTES,
-            end: self.attributes_end,
-        }
+        RawAttributes { bytes: self.bytes, at: HEADER_BYTES, end: self.attributes_end }
     }
 
     /// The first attribute of this type that counts, decoded; `None` when there is none.
@@ -266,8 +253,7 @@ impl<'a> Message<'a> {
 
     /// MESSAGE-INTEGRITY-SHA256 when there, else MESSAGE-INTEGRITY when there. Present says nothing about right.
     pub fn integrity(&self) -> Option<Integrity<'a>> {
-        self.integrity_by(IntegrityAlgorithm::Sha256)
-            .or_else(|| self.integrity_by(IntegrityAlgorithm::Sha1))
+        self.integrity_by(IntegrityAlgorithm::Sha256).or_else(|| self.integrity_by(IntegrityAlgorithm::Sha1))
     }
 
     /// The integrity attribute of one kind.
@@ -317,21 +303,14 @@ impl<'a> Iterator for RawAttributes<'a> {
         let value_at = self.at + 4;
         let value = self.bytes.get(value_at..value_at + value_len)?;
         self.at = value_at + padded(value_len);
-        Some(RawAttribute {
-            attribute_type,
-            value,
-            value_at,
-        })
+        Some(RawAttribute { attribute_type, value, value_at })
     }
 }
 
 fn tlv_at(bytes: &[u8], at: usize) -> Option<(AttributeType, usize)> {
     let head = bytes.get(at..)?.first_chunk::<4>()?;
     let value_len = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    Some((
-        AttributeType(u16::from_be_bytes([head[0], head[1]])),
-        value_len,
-    ))
+    Some((AttributeType(u16::from_be_bytes([head[0], head[1]])), value_len))
 }
 
 /// The next multiple of 4.
@@ -358,30 +337,18 @@ pub struct MessageWriter<'b> {
 
 impl<'b> MessageWriter<'b> {
     /// Begins a message behind what `out` already holds.
-    pub fn new(
-        out: &'b mut Vec<u8>,
-        class: Class,
-        method: Method,
-        transaction_id: TransactionId,
-    ) -> Self {
+    pub fn new(out: &'b mut Vec<u8>, class: Class, method: Method, transaction_id: TransactionId) -> Self {
         let start = out.len();
         out.extend_from_slice(&message_type(class, method).to_be_bytes());
         out.extend_from_slice(&[0, 0]);
         out.extend_from_slice(&transaction_id.0);
-        Self {
-            out,
-            start,
-            transaction_id,
-            too_long: false,
-        }
+        Self { out, start, transaction_id, too_long: false }
     }
 
     /// Adds one attribute with its padding.
     pub fn attribute(&mut self, attribute: &Attribute<'_>) -> &mut Self {
         let transaction_id = self.transaction_id;
-        self.tlv(attribute.attribute_type(), |out| {
-            attribute.encode_value(&transaction_id, out)
-        })
+        self.tlv(attribute.attribute_type(), |out| attribute.encode_value(&transaction_id, out))
     }
 
     /// Adds an attribute from its bytes; for types that [`Attribute`] does not know.
@@ -416,11 +383,7 @@ impl<'b> MessageWriter<'b> {
         Ok(self.out.len() - self.start)
     }
 
-    fn tlv(
-        &mut self,
-        attribute_type: AttributeType,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> &mut Self {
+    fn tlv(&mut self, attribute_type: AttributeType, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         if self.too_long {
             return self;
         }
@@ -443,9 +406,7 @@ impl<'b> MessageWriter<'b> {
 
     fn set_length(&mut self, length: usize) {
         match u16::try_from(length) {
-            Ok(length) => {
-                self.out[self.start + 2..self.start + 4].copy_from_slice(&length.to_be_bytes())
-            }
+            Ok(length) => self.out[self.start + 2..self.start + 4].copy_from_slice(&length.to_be_bytes()),
             Err(_) => self.too_long = true,
         }
     }

@@ -97,9 +97,7 @@ impl NonceKeys {
             derivation.update(LABEL);
             keyed(&derivation.finalize().into_bytes())
         });
-        Self {
-            states: states.collect(),
-        }
+        Self { states: states.collect() }
     }
 
     /// A nonce for one client; ASCII, and nothing that needs quoting.
@@ -111,16 +109,12 @@ impl NonceKeys {
         client: SocketAddr,
     ) -> [u8; NONCE_CHARS] {
         let issue_time = (unix_secs as u32).to_be_bytes();
-        let mac = self
-            .states
-            .first()
-            .map(|state| mac(state, issue_time, features, transport, client))
-            .unwrap_or_default();
+        let mac =
+            self.states.first().map(|state| mac(state, issue_time, features, transport, client)).unwrap_or_default();
         let mut nonce = [0; NONCE_CHARS];
         nonce[..COOKIE.len()].copy_from_slice(COOKIE);
         // The three slices have exactly the length of what is encoded: encoding cannot fail.
-        let encoded = STANDARD_NO_PAD
-            .encode_slice(features.to_bytes(), &mut nonce[COOKIE.len()..FEATURES_END]);
+        let encoded = STANDARD_NO_PAD.encode_slice(features.to_bytes(), &mut nonce[COOKIE.len()..FEATURES_END]);
         debug_assert_eq!(encoded.ok(), Some(4));
         let encoded = URL_SAFE_NO_PAD.encode_slice(issue_time, &mut nonce[FEATURES_END..TIME_END]);
         debug_assert_eq!(encoded.ok(), Some(6));
@@ -130,19 +124,12 @@ impl NonceKeys {
     }
 
     /// Judges a nonce as it was received. Tries every key whatever the others say; costs one short HMAC per key.
-    pub fn verify(
-        &self,
-        nonce: &[u8],
-        unix_secs: u64,
-        transport: Transport,
-        client: SocketAddr,
-    ) -> NonceVerdict {
+    pub fn verify(&self, nonce: &[u8], unix_secs: u64, transport: Transport, client: SocketAddr) -> NonceVerdict {
         let Some(parts) = Parts::decode(nonce) else {
             return NonceVerdict::Stale(StaleReason::Form);
         };
         let matched = self.states.iter().fold(Choice::from(0), |matched, state| {
-            matched
-                | mac(state, parts.issue_time, parts.features, transport, client).ct_eq(&parts.mac)
+            matched | mac(state, parts.issue_time, parts.features, transport, client).ct_eq(&parts.mac)
         });
         if !bool::from(matched) {
             return NonceVerdict::Stale(StaleReason::Mac);

@@ -76,10 +76,7 @@ impl PortPool {
 
     /// How many choices [`take_free`](Self::take_free) has. Costs one pass over the range's bitmap.
     pub(crate) fn choices(&self, kind: Kind) -> u32 {
-        self.words
-            .clone()
-            .map(|at| self.mask(at, kind).count_ones())
-            .sum()
+        self.words.clone().map(|at| self.mask(at, kind).count_ones()).sum()
     }
 
     /// Takes choice number `nth` among the free ports in ascending order.
@@ -114,10 +111,7 @@ impl PortPool {
 
     /// Gives a taken port back; it rests until `until_nanos`, which never lies before an earlier one.
     pub(crate) fn release(&mut self, port: u16, until_nanos: u64) {
-        debug_assert!(
-            self.busy[word(port)] & bit(port) != 0,
-            "a port is released once"
-        );
+        debug_assert!(self.busy[word(port)] & bit(port) != 0, "a port is released once");
         self.busy[word(port)] &= !bit(port);
         self.resting[word(port)] |= bit(port);
         self.rests.push_back((until_nanos, port));
@@ -125,11 +119,7 @@ impl PortPool {
     }
 
     fn occupy(&mut self, port: u16, kind: Kind) {
-        let ports = if kind == Kind::Pair {
-            port..=port + 1
-        } else {
-            port..=port
-        };
+        let ports = if kind == Kind::Pair { port..=port + 1 } else { port..=port };
         for port in ports {
             self.busy[word(port)] |= bit(port);
             self.taken += 1;
@@ -178,14 +168,7 @@ mod tests {
     #[test]
     fn every_port_of_the_range_is_a_choice_and_no_other() {
         let mut pool = pool(60..=130);
-        assert_eq!(
-            (
-                pool.choices(Kind::Any),
-                pool.choices(Kind::Even),
-                pool.choices(Kind::Pair)
-            ),
-            (71, 36, 35)
-        );
+        assert_eq!((pool.choices(Kind::Any), pool.choices(Kind::Even), pool.choices(Kind::Pair)), (71, 36, 35));
         let mut drawn: Vec<u16> = std::iter::from_fn(|| pool.take_free(Kind::Any, 0)).collect();
         assert_eq!(drawn.len(), 71);
         drawn.sort_unstable();
@@ -196,14 +179,7 @@ mod tests {
     #[test]
     fn port_zero_is_never_drawn_and_the_last_port_is() {
         let mut low = pool(0..=1);
-        assert_eq!(
-            (
-                low.total(),
-                low.take_free(Kind::Any, 0),
-                low.take_free(Kind::Any, 0)
-            ),
-            (1, Some(1), None)
-        );
+        assert_eq!((low.total(), low.take_free(Kind::Any, 0), low.take_free(Kind::Any, 0)), (1, Some(1), None));
         let mut high = pool(65_534..=65_535);
         assert_eq!(high.take_free(Kind::Pair, 0), Some(65_534));
         assert_eq!(high.choices(Kind::Any), 0);

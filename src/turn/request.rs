@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::attribute::{
-    Attribute, AttributeError, AttributeType, ChangeRequest, EvenPort, FamilyWish, Icmp,
-    PasswordAlgorithms,
+    Attribute, AttributeError, AttributeType, ChangeRequest, EvenPort, FamilyWish, Icmp, PasswordAlgorithms,
 };
 use crate::integrity::Integrity;
 use crate::io::ConnectionId;
@@ -96,9 +95,7 @@ impl<'a> Request<'a> {
                 continue;
             }
             match Attribute::decode(raw.attribute_type, raw.value, &request.transaction_id) {
-                Ok(Attribute::Data(data)) => {
-                    request.data = Some(raw.value_at..raw.value_at + data.len())
-                }
+                Ok(Attribute::Data(data)) => request.data = Some(raw.value_at..raw.value_at + data.len()),
                 Ok(attribute) => request.take(attribute),
                 Err(AttributeError::Unknown) => request.unknown.note(raw.attribute_type),
                 Err(AttributeError::Malformed) if is_ignored(raw.attribute_type) => {}
@@ -150,9 +147,7 @@ impl<'a> Request<'a> {
             Attribute::Userhash(hash) => self.userhash = Some(hash),
             Attribute::Realm(bytes) => self.realm = Some(bytes),
             Attribute::Nonce(bytes) => self.nonce = Some(bytes),
-            Attribute::PasswordAlgorithm(number, parameters) => {
-                self.password_algorithm = Some((number, parameters))
-            }
+            Attribute::PasswordAlgorithm(number, parameters) => self.password_algorithm = Some((number, parameters)),
             Attribute::PasswordAlgorithms(list) => self.password_algorithms = Some(list),
             Attribute::RequestedTransport(protocol) => self.requested_transport = Some(protocol),
             Attribute::RequestedAddressFamily(family) => self.requested_family = Some(family),
@@ -270,10 +265,7 @@ impl UnknownAttributes {
 
 impl Default for UnknownAttributes {
     fn default() -> Self {
-        Self {
-            bytes: [0; UNKNOWN_ATTRIBUTES_MAX * 2],
-            len: 0,
-        }
+        Self { bytes: [0; UNKNOWN_ATTRIBUTES_MAX * 2], len: 0 }
     }
 }
 

@@ -13,10 +13,7 @@ const EVEN: PortWish = PortWish::Even { reserve: false };
 const PAIR: PortWish = PortWish::Even { reserve: true };
 
 fn pool(addresses: &[&str], ports: RangeInclusive<u16>) -> PoolOptions {
-    PoolOptions {
-        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-        ports,
-    }
+    PoolOptions { addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(), ports }
 }
 
 fn broker(ports: RangeInclusive<u16>) -> Broker {
@@ -25,14 +22,7 @@ fn broker(ports: RangeInclusive<u16>) -> Broker {
 
 fn wish(who: &str, quota_max: u32, port: PortWish) -> OpenRelay {
     let quota = QuotaKey::Identity(who.into());
-    OpenRelay {
-        allocation: AllocationId(0),
-        quota,
-        quota_max,
-        tcp: false,
-        families: vec![Family::V4],
-        port,
-    }
+    OpenRelay { allocation: AllocationId(0), quota, quota_max, tcp: false, families: vec![Family::V4], port }
 }
 
 fn draw(broker: &mut Broker, now: u64, port: PortWish) -> Result<Drawn, RelayFailure> {
@@ -46,41 +36,26 @@ fn draw_one(broker: &mut Broker, now: u64) -> LeasedPort {
 }
 
 fn available(broker: &Broker) -> u32 {
-    broker
-        .port_use()
-        .filter(|one| !one.tcp)
-        .map(|one| one.available)
-        .sum()
+    broker.port_use().filter(|one| !one.tcp).map(|one| one.available).sum()
 }
 
 #[test]
 fn every_port_is_drawn_once_and_then_there_is_none() {
     let mut broker = broker(50_000..=50_049);
-    let ports: HashSet<u16> = (0..50)
-        .map(|_| draw_one(&mut broker, 0).local.port())
-        .collect();
+    let ports: HashSet<u16> = (0..50).map(|_| draw_one(&mut broker, 0).local.port()).collect();
     assert_eq!(ports, (50_000..=50_049).collect());
     assert_eq!(draw(&mut broker, 0, ANY), Err(RelayFailure::NoPort));
     assert_eq!(available(&broker), 0);
-    assert_eq!(
-        broker.allocations_of(&QuotaKey::Identity("alice".into())),
-        50,
-        "the refused one took no unit"
-    );
+    assert_eq!(broker.allocations_of(&QuotaKey::Identity("alice".into())), 50, "the refused one took no unit");
 }
 
 #[test]
 fn ports_come_from_the_whole_range_in_no_order() {
     let mut broker = broker(50_000..=59_999);
-    let ports: Vec<u16> = (0..200)
-        .map(|_| draw_one(&mut broker, 0).local.port())
-        .collect();
+    let ports: Vec<u16> = (0..200).map(|_| draw_one(&mut broker, 0).local.port()).collect();
     assert!(ports.iter().any(|&port| port < 51_000) && ports.iter().any(|&port| port >= 59_000));
     let ascending = ports.windows(2).filter(|two| two[0] < two[1]).count();
-    assert!(
-        (60..140).contains(&ascending),
-        "{ascending} of 199 steps go up"
-    );
+    assert!((60..140).contains(&ascending), "{ascending} of 199 steps go up");
 }
 
 #[test]
@@ -99,10 +74,7 @@ fn a_released_port_rests_while_others_are_free() {
     let first = draw_one(&mut broker, 0);
     broker.close(0, first.lease);
     for _ in 0..9 {
-        assert_ne!(
-            draw_one(&mut broker, PORT_REST_NANOS - 1).local,
-            first.local
-        );
+        assert_ne!(draw_one(&mut broker, PORT_REST_NANOS - 1).local, first.local);
     }
     let forced = draw_one(&mut broker, PORT_REST_NANOS - 1);
     assert_eq!(forced.local, first.local, "used rather than refused");
@@ -138,17 +110,7 @@ fn the_port_that_rested_longest_is_used_first() {
 fn udp_and_tcp_ports_are_apart() {
     let mut broker = broker(50_000..=50_000);
     let udp = draw(&mut broker, 0, ANY).unwrap().relays[0];
-    let tcp = broker
-        .draw(
-            0,
-            0,
-            &OpenRelay {
-                tcp: true,
-                ..wish("alice", 0, ANY)
-            },
-        )
-        .unwrap()
-        .relays[0];
+    let tcp = broker.draw(0, 0, &OpenRelay { tcp: true, ..wish("alice", 0, ANY) }).unwrap().relays[0];
     assert_eq!(udp.local, tcp.local);
     broker.open(tcp.lease);
     let live = broker.live_ports();
@@ -181,20 +143,9 @@ fn even_port_with_reservation_keeps_the_next_port_for_its_token() {
     assert_eq!(reserved.port.local.port(), relay.local.port() + 1);
     assert_eq!(available(&broker), 48);
     broker.open(relay.lease);
-    assert!(
-        !broker.live_ports().is_live(reserved.port.local, false),
-        "no allocation has it yet"
-    );
-    let redeemed = draw(
-        &mut broker,
-        RESERVATION_NANOS - 1,
-        PortWish::Reserved(reserved.token),
-    )
-    .unwrap();
-    assert_eq!(
-        (redeemed.relays, redeemed.held_by),
-        (vec![reserved.port], Some(3))
-    );
+    assert!(!broker.live_ports().is_live(reserved.port.local, false), "no allocation has it yet");
+    let redeemed = draw(&mut broker, RESERVATION_NANOS - 1, PortWish::Reserved(reserved.token)).unwrap();
+    assert_eq!((redeemed.relays, redeemed.held_by), (vec![reserved.port], Some(3)));
     broker.open(reserved.port.lease);
     assert!(broker.live_ports().is_live(reserved.port.local, false));
     assert_eq!(broker.next_timeout(), None);
@@ -205,28 +156,16 @@ fn a_token_is_good_once() {
     let mut broker = broker(50_000..=50_049);
     let token = draw(&mut broker, 0, PAIR).unwrap().reserved.unwrap().token;
     assert!(draw(&mut broker, 1, PortWish::Reserved(token)).is_ok());
-    assert_eq!(
-        draw(&mut broker, 2, PortWish::Reserved(token)),
-        Err(RelayFailure::BadReservation)
-    );
-    assert_eq!(
-        draw(&mut broker, 2, PortWish::Reserved([0; 8])),
-        Err(RelayFailure::BadReservation)
-    );
+    assert_eq!(draw(&mut broker, 2, PortWish::Reserved(token)), Err(RelayFailure::BadReservation));
+    assert_eq!(draw(&mut broker, 2, PortWish::Reserved([0; 8])), Err(RelayFailure::BadReservation));
 }
 
 #[test]
 fn a_token_is_worth_nothing_to_another_identity() {
     let mut broker = broker(50_000..=50_049);
     let token = draw(&mut broker, 0, PAIR).unwrap().reserved.unwrap().token;
-    assert_eq!(
-        broker.draw(1, 0, &wish("mallory", 0, PortWish::Reserved(token))),
-        Err(RelayFailure::BadReservation)
-    );
-    assert!(
-        draw(&mut broker, 1, PortWish::Reserved(token)).is_ok(),
-        "and the attempt does not use it up"
-    );
+    assert_eq!(broker.draw(1, 0, &wish("mallory", 0, PortWish::Reserved(token))), Err(RelayFailure::BadReservation));
+    assert!(draw(&mut broker, 1, PortWish::Reserved(token)).is_ok(), "and the attempt does not use it up");
 }
 
 #[test]
@@ -237,11 +176,7 @@ fn a_token_is_void_after_30_s_and_its_port_comes_back() {
     broker.open(drawn.relays[0].lease);
     assert_eq!(broker.next_timeout(), Some(7 + RESERVATION_NANOS));
     assert_eq!(
-        draw(
-            &mut broker,
-            7 + RESERVATION_NANOS,
-            PortWish::Reserved(reserved.token)
-        ),
+        draw(&mut broker, 7 + RESERVATION_NANOS, PortWish::Reserved(reserved.token)),
         Err(RelayFailure::BadReservation)
     );
     assert!(broker.handle_timeout(6 + RESERVATION_NANOS).is_empty());
@@ -249,10 +184,7 @@ fn a_token_is_void_after_30_s_and_its_port_comes_back() {
     assert_eq!(expired.len(), 1);
     assert_eq!((expired[0].port, expired[0].held_by), (reserved.port, 3));
     assert_eq!(available(&broker), 1);
-    assert_eq!(
-        (broker.next_timeout(), broker.handle_timeout(u64::MAX).len()),
-        (None, 0)
-    );
+    assert_eq!((broker.next_timeout(), broker.handle_timeout(u64::MAX).len()), (None, 0));
     broker.close(8 + RESERVATION_NANOS, reserved.port.lease);
     assert_eq!(available(&broker), 1, "a lease ends once");
 }
@@ -263,14 +195,7 @@ fn a_reservation_outlives_the_allocation_that_made_it() {
     let drawn = draw(&mut broker, 0, PAIR).unwrap();
     broker.open(drawn.relays[0].lease);
     broker.close(1, drawn.relays[0].lease);
-    assert!(
-        draw(
-            &mut broker,
-            2,
-            PortWish::Reserved(drawn.reserved.unwrap().token)
-        )
-        .is_ok()
-    );
+    assert!(draw(&mut broker, 2, PortWish::Reserved(drawn.reserved.unwrap().token)).is_ok());
 }
 
 #[test]
@@ -280,11 +205,7 @@ fn an_allocation_that_never_opened_leaves_no_reservation() {
     broker.close(0, drawn.relays[0].lease);
     assert_eq!(available(&broker), 50);
     assert_eq!(
-        draw(
-            &mut broker,
-            1,
-            PortWish::Reserved(drawn.reserved.unwrap().token)
-        ),
+        draw(&mut broker, 1, PortWish::Reserved(drawn.reserved.unwrap().token)),
         Err(RelayFailure::BadReservation)
     );
 }
@@ -294,46 +215,23 @@ fn a_pair_whose_reserved_half_expired_while_binding_is_drawn_again_alone() {
     let mut broker = broker(50_000..=50_009);
     let relay = draw(&mut broker, 0, PAIR).unwrap().relays[0];
     assert_eq!(broker.handle_timeout(RESERVATION_NANOS).len(), 1);
-    let again = broker
-        .taken_by_others(RESERVATION_NANOS, relay.lease)
-        .unwrap();
+    let again = broker.taken_by_others(RESERVATION_NANOS, relay.lease).unwrap();
     assert_eq!(again.len(), 1);
-    assert_eq!(
-        (again[0].lease, again[0].local.port() % 2),
-        (relay.lease, 0)
-    );
+    assert_eq!((again[0].lease, again[0].local.port() % 2), (relay.lease, 0));
     assert_eq!(available(&broker), 9);
 }
 
 #[test]
 fn a_quota_is_exact_and_its_unit_back_at_release() {
     let mut broker = broker(50_000..=50_049);
-    let leases: Vec<u64> = (0..3)
-        .map(|_| broker.draw(0, 0, &wish("alice", 3, ANY)).unwrap().relays[0].lease)
-        .collect();
-    assert_eq!(
-        broker.draw(0, 0, &wish("alice", 3, ANY)),
-        Err(RelayFailure::Quota)
-    );
-    assert!(
-        broker.draw(0, 0, &wish("bob", 3, ANY)).is_ok(),
-        "another identity has its own"
-    );
+    let leases: Vec<u64> = (0..3).map(|_| broker.draw(0, 0, &wish("alice", 3, ANY)).unwrap().relays[0].lease).collect();
+    assert_eq!(broker.draw(0, 0, &wish("alice", 3, ANY)), Err(RelayFailure::Quota));
+    assert!(broker.draw(0, 0, &wish("bob", 3, ANY)).is_ok(), "another identity has its own");
     broker.close(0, leases[1]);
     assert!(broker.draw(0, 0, &wish("alice", 3, ANY)).is_ok());
-    assert_eq!(
-        broker.draw(0, 0, &wish("alice", 3, ANY)),
-        Err(RelayFailure::Quota)
-    );
-    assert!(
-        broker.draw(0, 0, &wish("alice", 4, ANY)).is_ok(),
-        "a token may raise it"
-    );
-    assert_eq!(
-        broker.draw(0, 0, &wish("alice", 2, ANY)),
-        Err(RelayFailure::Quota),
-        "a lowered quota stops new ones"
-    );
+    assert_eq!(broker.draw(0, 0, &wish("alice", 3, ANY)), Err(RelayFailure::Quota));
+    assert!(broker.draw(0, 0, &wish("alice", 4, ANY)).is_ok(), "a token may raise it");
+    assert_eq!(broker.draw(0, 0, &wish("alice", 2, ANY)), Err(RelayFailure::Quota), "a lowered quota stops new ones");
 }
 
 #[test]
@@ -344,24 +242,12 @@ fn reservations_do_not_get_around_the_quota() {
         broker.open(drawn.relays[0].lease);
         broker.close(0, drawn.relays[0].lease);
     }
-    assert_eq!(
-        broker.draw(0, 0, &wish("alice", 2, PAIR)),
-        Err(RelayFailure::Quota),
-        "two reservations wait already"
-    );
+    assert_eq!(broker.draw(0, 0, &wish("alice", 2, PAIR)), Err(RelayFailure::Quota), "two reservations wait already");
     assert!(broker.draw(0, 0, &wish("alice", 2, EVEN)).is_ok());
     assert!(broker.draw(0, 0, &wish("alice", 2, ANY)).is_ok());
     broker.handle_timeout(RESERVATION_NANOS);
-    assert_eq!(
-        broker.draw(RESERVATION_NANOS, 0, &wish("alice", 2, PAIR)),
-        Err(RelayFailure::Quota),
-        "two allocations"
-    );
-    assert!(
-        broker
-            .draw(RESERVATION_NANOS, 0, &wish("alice", 3, PAIR))
-            .is_ok()
-    );
+    assert_eq!(broker.draw(RESERVATION_NANOS, 0, &wish("alice", 2, PAIR)), Err(RelayFailure::Quota), "two allocations");
+    assert!(broker.draw(RESERVATION_NANOS, 0, &wish("alice", 3, PAIR)).is_ok());
 }
 
 #[test]
@@ -369,35 +255,19 @@ fn redeeming_a_token_counts_against_the_quota() {
     let mut broker = broker(50_000..=50_049);
     let drawn = broker.draw(0, 0, &wish("alice", 1, PAIR)).unwrap();
     let token = PortWish::Reserved(drawn.reserved.unwrap().token);
-    assert_eq!(
-        broker.draw(0, 0, &wish("alice", 1, token)),
-        Err(RelayFailure::Quota)
-    );
-    assert!(
-        broker.draw(0, 0, &wish("alice", 2, token)).is_ok(),
-        "the token survives the refusal"
-    );
+    assert_eq!(broker.draw(0, 0, &wish("alice", 1, token)), Err(RelayFailure::Quota));
+    assert!(broker.draw(0, 0, &wish("alice", 2, token)).is_ok(), "the token survives the refusal");
 }
 
 fn dual(quota_max: u32) -> OpenRelay {
-    OpenRelay {
-        families: vec![Family::V4, Family::V6],
-        ..wish("alice", quota_max, ANY)
-    }
+    OpenRelay { families: vec![Family::V4, Family::V6], ..wish("alice", quota_max, ANY) }
 }
 
 #[test]
 fn a_dual_allocation_is_two_leases_and_one_quota_unit() {
-    let mut broker = Broker::new(
-        pool(&["192.0.2.1", "2001:db8::1"], 50_000..=50_049),
-        [1; 32],
-    );
+    let mut broker = Broker::new(pool(&["192.0.2.1", "2001:db8::1"], 50_000..=50_049), [1; 32]);
     let drawn = broker.draw(0, 0, &dual(1)).unwrap();
-    assert!(
-        drawn.relays[0].local.is_ipv4()
-            && drawn.relays[1].local.is_ipv6()
-            && drawn.failed.is_empty()
-    );
+    assert!(drawn.relays[0].local.is_ipv4() && drawn.relays[1].local.is_ipv6() && drawn.failed.is_empty());
     for relay in &drawn.relays {
         assert_eq!(broker.draw(0, 0, &dual(1)), Err(RelayFailure::Quota));
         broker.close(0, relay.lease);
@@ -412,15 +282,9 @@ fn a_dual_allocation_proceeds_with_the_family_that_can_be_had() {
     assert_eq!(drawn.relays.len(), 1);
     assert_eq!(drawn.failed, [(Family::V6, RelayFailure::Family)]);
     only_v4.close(0, drawn.relays[0].lease);
-    assert_eq!(
-        only_v4.allocations_of(&QuotaKey::Identity("alice".into())),
-        0
-    );
+    assert_eq!(only_v4.allocations_of(&QuotaKey::Identity("alice".into())), 0);
 
-    let mut full_v4 = Broker::new(
-        pool(&["192.0.2.1", "2001:db8::1"], 50_000..=50_000),
-        [1; 32],
-    );
+    let mut full_v4 = Broker::new(pool(&["192.0.2.1", "2001:db8::1"], 50_000..=50_000), [1; 32]);
     draw_one(&mut full_v4, 0);
     let drawn = full_v4.draw(0, 0, &dual(0)).unwrap();
     assert!(drawn.relays[0].local.is_ipv6());
@@ -431,34 +295,16 @@ fn a_dual_allocation_proceeds_with_the_family_that_can_be_had() {
 #[test]
 fn a_family_without_a_relay_address_is_named() {
     let mut broker = broker(50_000..=50_049);
-    let v6 = OpenRelay {
-        families: vec![Family::V6],
-        ..wish("alice", 0, ANY)
-    };
+    let v6 = OpenRelay { families: vec![Family::V6], ..wish("alice", 0, ANY) };
     assert_eq!(broker.draw(0, 0, &v6), Err(RelayFailure::Family));
-    assert_eq!(
-        broker.draw(
-            0,
-            0,
-            &OpenRelay {
-                families: vec![],
-                ..v6
-            }
-        ),
-        Err(RelayFailure::Family)
-    );
+    assert_eq!(broker.draw(0, 0, &OpenRelay { families: vec![], ..v6 }), Err(RelayFailure::Family));
 }
 
 #[test]
 fn several_addresses_of_a_family_share_the_load() {
     let mut broker = Broker::new(pool(&["192.0.2.1", "192.0.2.2"], 50_000..=50_099), [1; 32]);
-    let drawn: Vec<IpAddr> = (0..100)
-        .map(|_| draw_one(&mut broker, 0).local.ip())
-        .collect();
-    let first = drawn
-        .iter()
-        .filter(|ip| ip.to_string() == "192.0.2.1")
-        .count();
+    let drawn: Vec<IpAddr> = (0..100).map(|_| draw_one(&mut broker, 0).local.ip()).collect();
+    let first = drawn.iter().filter(|ip| ip.to_string() == "192.0.2.1").count();
     assert!((30..70).contains(&first), "{first} of 100");
     let rest: HashSet<SocketAddr> = (0..100).map(|_| draw_one(&mut broker, 0).local).collect();
     assert_eq!(rest.len(), 100);
@@ -475,10 +321,7 @@ fn a_port_held_by_another_program_costs_another_draw() {
     assert_ne!(again[0].local, relay.local);
     assert_eq!(available(&broker), 9, "still one lease");
     broker.open(relay.lease);
-    assert!(
-        broker.live_ports().is_live(again[0].local, false)
-            && !broker.live_ports().is_live(relay.local, false)
-    );
+    assert!(broker.live_ports().is_live(again[0].local, false) && !broker.live_ports().is_live(relay.local, false));
 }
 
 #[test]
@@ -488,20 +331,12 @@ fn a_pair_is_drawn_again_whichever_half_is_held_by_another_program() {
         let drawn = draw(&mut broker, 0, PAIR).unwrap();
         let leases = [drawn.relays[0].lease, drawn.reserved.unwrap().port.lease];
         let again = broker.taken_by_others(0, leases[half]).unwrap();
-        assert_eq!(
-            again.iter().map(|port| port.lease).collect::<Vec<_>>(),
-            leases
-        );
+        assert_eq!(again.iter().map(|port| port.lease).collect::<Vec<_>>(), leases);
         assert_eq!(again[0].local.port() % 2, 0);
         assert_eq!(again[1].local.port(), again[0].local.port() + 1);
         assert_ne!(again[0].local, drawn.relays[0].local);
         assert_eq!(available(&broker), 8);
-        let redeemed = draw(
-            &mut broker,
-            1,
-            PortWish::Reserved(drawn.reserved.unwrap().token),
-        )
-        .unwrap();
+        let redeemed = draw(&mut broker, 1, PortWish::Reserved(drawn.reserved.unwrap().token)).unwrap();
         assert_eq!(redeemed.relays, [again[1]]);
     }
 }
@@ -510,24 +345,12 @@ fn a_pair_is_drawn_again_whichever_half_is_held_by_another_program() {
 fn drawing_again_ends_and_gives_everything_back() {
     let mut broker = broker(50_000..=50_001);
     let lease = broker.draw(0, 0, &wish("alice", 1, PAIR)).unwrap().relays[0].lease;
-    assert_eq!(
-        broker.taken_by_others(0, lease),
-        Err(RelayFailure::NoPort),
-        "there is no second pair"
-    );
+    assert_eq!(broker.taken_by_others(0, lease), Err(RelayFailure::NoPort), "there is no second pair");
     assert_eq!(available(&broker), 2);
     let lease = broker.draw(0, 0, &wish("alice", 1, ANY)).unwrap().relays[0].lease;
-    let redraws = (0..)
-        .take_while(|_| broker.taken_by_others(0, lease).is_ok())
-        .count();
+    let redraws = (0..).take_while(|_| broker.taken_by_others(0, lease).is_ok()).count();
     assert_eq!(redraws as u32, DRAWS_MAX - 1);
-    assert_eq!(
-        (
-            available(&broker),
-            broker.allocations_of(&QuotaKey::Identity("alice".into()))
-        ),
-        (2, 0)
-    );
+    assert_eq!((available(&broker), broker.allocations_of(&QuotaKey::Identity("alice".into()))), (2, 0));
     assert_eq!(broker.taken_by_others(0, lease), Err(RelayFailure::NoPort));
 }
 
@@ -538,28 +361,12 @@ mod properties {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Draw {
-            who: u8,
-            port: u8,
-            tcp: bool,
-            dual: bool,
-        },
-        Redeem {
-            which: prop::sample::Index,
-            who: u8,
-        },
-        Taken {
-            which: prop::sample::Index,
-        },
-        Open {
-            which: prop::sample::Index,
-        },
-        Close {
-            which: prop::sample::Index,
-        },
-        Wait {
-            secs: u8,
-        },
+        Draw { who: u8, port: u8, tcp: bool, dual: bool },
+        Redeem { which: prop::sample::Index, who: u8 },
+        Taken { which: prop::sample::Index },
+        Open { which: prop::sample::Index },
+        Close { which: prop::sample::Index },
+        Wait { secs: u8 },
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -589,12 +396,8 @@ mod properties {
 
     impl Shell {
         fn allocations_of(&self, who: u8) -> u32 {
-            let mut own: Vec<u32> = self
-                .held
-                .values()
-                .filter_map(|held| held.2)
-                .filter(|&one| self.owners[one as usize] == who)
-                .collect();
+            let mut own: Vec<u32> =
+                self.held.values().filter_map(|held| held.2).filter(|&one| self.owners[one as usize] == who).collect();
             own.sort_unstable();
             own.dedup();
             own.len() as u32

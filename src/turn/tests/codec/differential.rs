@@ -14,9 +14,8 @@ use postern_turn::message::{DecodeError, Message};
 use stun_rs::attributes::{discovery, ice, mobility, stun, turn};
 use stun_rs::error::StunErrorLevel;
 use stun_rs::{
-    AddressFamily, Algorithm, AlgorithmId, DecoderContextBuilder, ErrorCode, HMACKey, MessageClass,
-    MessageDecoder, MessageDecoderBuilder, MessageEncoderBuilder, StunAttribute,
-    StunMessageBuilder, TransactionId, methods,
+    AddressFamily, Algorithm, AlgorithmId, DecoderContextBuilder, ErrorCode, HMACKey, MessageClass, MessageDecoder,
+    MessageDecoderBuilder, MessageEncoderBuilder, StunAttribute, StunMessageBuilder, TransactionId, methods,
 };
 
 use crate::support::{self, Numbers, PASSWORD, REALM, TRANSACTION_ID, USERNAME, mutate, samples};
@@ -158,13 +157,7 @@ const DISAGREEMENTS: &[Disagreement] = &[
     },
     Disagreement {
         why: "stun-rs 0.1.11 does not know RFC 6062 and ALTERNATE-DOMAIN",
-        applies: |of, _| {
-            [
-                AttributeType::CONNECTION_ID,
-                AttributeType::ALTERNATE_DOMAIN,
-            ]
-            .contains(&of)
-        },
+        applies: |of, _| [AttributeType::CONNECTION_ID, AttributeType::ALTERNATE_DOMAIN].contains(&of),
         ours: any,
         theirs: unknown,
     },
@@ -241,12 +234,7 @@ fn our_words(attribute: &Attribute<'_>) -> String {
         A::ConnectionId(id) => format!("connection {}", id.0),
         A::AdditionalAddressFamily(wish) => format!("additional {}", family(wish)),
         A::AddressErrorCode(wish, code, reason) => {
-            format!(
-                "address error {} {} {}",
-                family(wish),
-                code.number(),
-                text(reason)
-            )
+            format!("address error {} {} {}", family(wish), code.number(), text(reason))
         }
         A::PasswordAlgorithms(list) => format!("algorithms {:?}", list.iter().collect::<Vec<_>>()),
         A::AlternateDomain(bytes) => format!("domain {}", text(bytes)),
@@ -267,29 +255,18 @@ fn their_words(attribute: &StunAttribute) -> String {
         AddressFamily::IPv4 => "IPv4",
         AddressFamily::IPv6 => "IPv6",
     };
-    let algorithm = |number: AlgorithmId, parameters: Option<&[u8]>| {
-        (u16::from(number), parameters.unwrap_or(&[]).to_vec())
-    };
+    let algorithm =
+        |number: AlgorithmId, parameters: Option<&[u8]>| (u16::from(number), parameters.unwrap_or(&[]).to_vec());
     match attribute {
         A::MappedAddress(it) => format!("mapped {}", it.socket_address()),
         A::ChangeRequest(it) => {
             let has = |flag| it.flags().contains(flag);
-            let (ip, port) = (
-                discovery::ChangeRequestFlags::ChangeIp,
-                discovery::ChangeRequestFlags::ChangePort,
-            );
+            let (ip, port) = (discovery::ChangeRequestFlags::ChangeIp, discovery::ChangeRequestFlags::ChangePort);
             format!("change {} {}", has(ip), has(port))
         }
         A::UserName(it) => format!("username {}", it.as_str()),
-        A::ErrorCode(it) => format!(
-            "error {} {}",
-            it.error_code().error_code(),
-            it.error_code().reason()
-        ),
-        A::UnknownAttributes(it) => format!(
-            "unknown {:?}",
-            it.iter().copied().collect::<BTreeSet<u16>>()
-        ),
+        A::ErrorCode(it) => format!("error {} {}", it.error_code().error_code(), it.error_code().reason()),
+        A::UnknownAttributes(it) => format!("unknown {:?}", it.iter().copied().collect::<BTreeSet<u16>>()),
         A::ChannelNumber(it) => format!("channel {}", it.number()),
         A::LifeTime(it) => format!("lifetime {}", it.as_u32()),
         A::XorPeerAddress(it) => format!("peer {}", it.socket_address()),
@@ -315,27 +292,14 @@ fn their_words(attribute: &StunAttribute) -> String {
         A::AdditionalAddressFamily(it) => format!("additional {}", family(it.family())),
         A::AddressErrorCode(it) => {
             let error = it.error_code();
-            format!(
-                "address error {} {} {}",
-                family(it.family()),
-                error.error_code(),
-                error.reason()
-            )
+            format!("address error {} {} {}", family(it.family()), error.error_code(), error.reason())
         }
         A::PasswordAlgorithms(it) => {
-            let list: Vec<_> = it
-                .iter()
-                .map(|one| algorithm(one.algorithm(), one.parameters()))
-                .collect();
+            let list: Vec<_> = it.iter().map(|one| algorithm(one.algorithm(), one.parameters())).collect();
             format!("algorithms {list:?}")
         }
         A::Icmp(it) => {
-            format!(
-                "icmp {} {} {:?}",
-                it.icmp_type().get(),
-                it.icmp_code().get(),
-                it.error_data()
-            )
+            format!("icmp {} {} {:?}", it.icmp_type().get(), it.icmp_code().get(), it.error_data())
         }
         A::Software(it) => format!("software {}", it.as_str()),
         A::AlternateServer(it) => format!("alternate {}", it.socket_address()),
@@ -344,10 +308,7 @@ fn their_words(attribute: &StunAttribute) -> String {
         A::ResponseOrigin(it) => format!("origin {}", it.socket_address()),
         A::OtherAddress(it) => format!("other {}", it.socket_address()),
         A::MobilityTicket(it) => format!("ticket {:?}", it.value()),
-        A::MessageIntegrity(_)
-        | A::MessageIntegritySha256(_)
-        | A::Fingerprint(_)
-        | A::Unknown(_) => {
+        A::MessageIntegrity(_) | A::MessageIntegritySha256(_) | A::Fingerprint(_) | A::Unknown(_) => {
             format!("{:?}", attribute.attribute_type())
         }
     }
@@ -355,31 +316,16 @@ fn their_words(attribute: &StunAttribute) -> String {
 
 /// The types of the attributes that count, integrity and fingerprint among them.
 fn our_types(message: &Message<'_>) -> Vec<u16> {
-    let mut types: Vec<u16> = message
-        .attributes()
-        .map(|raw| raw.attribute_type.0)
-        .collect();
+    let mut types: Vec<u16> = message.attributes().map(|raw| raw.attribute_type.0).collect();
     for algorithm in [IntegrityAlgorithm::Sha1, IntegrityAlgorithm::Sha256] {
-        types.extend(
-            message
-                .integrity_by(algorithm)
-                .map(|_| algorithm.attribute_type().0),
-        );
+        types.extend(message.integrity_by(algorithm).map(|_| algorithm.attribute_type().0));
     }
-    types.extend(
-        message
-            .has_fingerprint()
-            .then_some(AttributeType::FINGERPRINT.0),
-    );
+    types.extend(message.has_fingerprint().then_some(AttributeType::FINGERPRINT.0));
     types
 }
 
 /// Compares both readings of one message; says which entries of [`DISAGREEMENTS`] were needed.
-fn compare(
-    decoder: &MessageDecoder,
-    bytes: &[u8],
-    needed: &mut BTreeSet<usize>,
-) -> Result<(), String> {
+fn compare(decoder: &MessageDecoder, bytes: &[u8], needed: &mut BTreeSet<usize>) -> Result<(), String> {
     let theirs_whole = decoder.decode(bytes);
     let message = match Message::decode(bytes) {
         Ok(message) => message,
@@ -395,16 +341,9 @@ fn compare(
     };
     match theirs_whole {
         Ok((theirs, size)) => {
-            let their_types: Vec<u16> = theirs
-                .attributes()
-                .iter()
-                .map(|one| one.attribute_type().as_u16())
-                .collect();
+            let their_types: Vec<u16> = theirs.attributes().iter().map(|one| one.attribute_type().as_u16()).collect();
             if (size, &their_types) != (bytes.len(), &our_types(&message)) {
-                return Err(format!(
-                    "attributes that count: ours {:x?}, theirs {their_types:x?}",
-                    our_types(&message)
-                ));
+                return Err(format!("attributes that count: ours {:x?}, theirs {their_types:x?}", our_types(&message)));
             }
         }
         Err(error) => {
@@ -420,17 +359,12 @@ fn compare(
             continue;
         }
         let entry = DISAGREEMENTS.iter().position(|entry| {
-            (entry.applies)(raw.attribute_type, raw.value)
-                && (entry.ours)(&ours)
-                && (entry.theirs)(&theirs)
+            (entry.applies)(raw.attribute_type, raw.value) && (entry.ours)(&ours) && (entry.theirs)(&theirs)
         });
         match entry {
             Some(entry) => needed.insert(entry),
             None => {
-                return Err(format!(
-                    "{:?} {:02x?}: ours {ours:?}, theirs {theirs:?}",
-                    raw.attribute_type, raw.value
-                ));
+                return Err(format!("{:?} {:02x?}: ours {ours:?}, theirs {theirs:?}", raw.attribute_type, raw.value));
             }
         };
     }
@@ -442,32 +376,17 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 fn their_key(algorithm: AlgorithmId) -> HMACKey {
-    HMACKey::new_long_term(
-        text(USERNAME),
-        text(REALM),
-        text(PASSWORD),
-        Algorithm::from(algorithm),
-    )
-    .unwrap()
+    HMACKey::new_long_term(text(USERNAME), text(REALM), text(PASSWORD), Algorithm::from(algorithm)).unwrap()
 }
 
 /// A decoder of stun-rs that also checks integrity and fingerprint.
 fn validating(algorithm: AlgorithmId) -> MessageDecoder {
-    let context = DecoderContextBuilder::default()
-        .with_key(their_key(algorithm))
-        .with_validation()
-        .build();
-    MessageDecoderBuilder::default()
-        .with_context(context)
-        .build()
+    let context = DecoderContextBuilder::default().with_key(their_key(algorithm)).with_validation().build();
+    MessageDecoderBuilder::default().with_context(context).build()
 }
 
 /// Compares what both think of the integrity of a message that both can read and that has any: `Some` when they agree.
-fn compare_integrity(
-    decoder: &MessageDecoder,
-    judge: &MessageDecoder,
-    bytes: &[u8],
-) -> Result<Option<bool>, String> {
+fn compare_integrity(decoder: &MessageDecoder, judge: &MessageDecoder, bytes: &[u8]) -> Result<Option<bool>, String> {
     let (Ok(message), Ok(_)) = (Message::decode(bytes), decoder.decode(bytes)) else {
         return Ok(None);
     };
@@ -478,39 +397,19 @@ fn compare_integrity(
     let mut present = [IntegrityAlgorithm::Sha1, IntegrityAlgorithm::Sha256]
         .into_iter()
         .filter_map(|kind| message.integrity_by(kind));
-    let (ours, theirs) = (
-        present.all(|integrity| integrity.matches(&key)),
-        judge.decode(bytes).is_ok(),
-    );
-    if ours == theirs {
-        Ok(Some(ours))
-    } else {
-        Err(format!("integrity: ours {ours}, theirs {theirs}"))
-    }
+    let (ours, theirs) = (present.all(|integrity| integrity.matches(&key)), judge.decode(bytes).is_ok());
+    if ours == theirs { Ok(Some(ours)) } else { Err(format!("integrity: ours {ours}, theirs {theirs}")) }
 }
 
 #[test]
 fn stun_rs_reads_every_message_that_we_write_and_finds_its_integrity_right() {
     for (name, bytes) in samples() {
-        let sha256 = Message::decode(&bytes)
-            .unwrap()
-            .integrity_by(IntegrityAlgorithm::Sha256)
-            .is_some();
-        let algorithm = if sha256 {
-            AlgorithmId::SHA256
-        } else {
-            AlgorithmId::MD5
-        };
-        let (theirs, size) = validating(algorithm)
-            .decode(&bytes)
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let sha256 = Message::decode(&bytes).unwrap().integrity_by(IntegrityAlgorithm::Sha256).is_some();
+        let algorithm = if sha256 { AlgorithmId::SHA256 } else { AlgorithmId::MD5 };
+        let (theirs, size) = validating(algorithm).decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(size, bytes.len(), "{name}");
         let ours = Message::decode(&bytes).unwrap();
-        assert_eq!(
-            theirs.transaction_id().as_bytes()[..],
-            ours.transaction_id().0[4..],
-            "{name}"
-        );
+        assert_eq!(theirs.transaction_id().as_bytes()[..], ours.transaction_id().0[4..], "{name}");
         assert_eq!(theirs.method().as_u16(), ours.method().number(), "{name}");
         let plain = MessageDecoder::default();
         compare(&plain, &bytes, &mut BTreeSet::new()).unwrap_or_else(|why| panic!("{name}: {why}"));
@@ -521,19 +420,13 @@ fn stun_rs_reads_every_message_that_we_write_and_finds_its_integrity_right() {
 fn we_read_every_attribute_that_stun_rs_writes() {
     let v4: SocketAddr = support::v4();
     let v6: SocketAddr = support::v6();
-    let change =
-        discovery::ChangeRequestFlags::ChangeIp | discovery::ChangeRequestFlags::ChangePort;
+    let change = discovery::ChangeRequestFlags::ChangeIp | discovery::ChangeRequestFlags::ChangePort;
     let reason = ErrorCode::new(438, "Stale Nonce").unwrap();
-    let algorithms = [AlgorithmId::SHA256, AlgorithmId::MD5]
-        .map(|id| stun::PasswordAlgorithm::new(Algorithm::from(id)));
-    let icmp = (
-        turn::IcmpType::new(127).unwrap(),
-        turn::IcmpCode::new(511).unwrap(),
-    );
+    let algorithms =
+        [AlgorithmId::SHA256, AlgorithmId::MD5].map(|id| stun::PasswordAlgorithm::new(Algorithm::from(id)));
+    let icmp = (turn::IcmpType::new(127).unwrap(), turn::IcmpCode::new(511).unwrap());
     let message = StunMessageBuilder::new(methods::ALLOCATE, MessageClass::Request)
-        .with_transaction_id(TransactionId::from(
-            <[u8; 12]>::try_from(&TRANSACTION_ID.0[4..]).unwrap(),
-        ))
+        .with_transaction_id(TransactionId::from(<[u8; 12]>::try_from(&TRANSACTION_ID.0[4..]).unwrap()))
         .with_attribute(stun::MappedAddress::from(v4))
         .with_attribute(discovery::ChangeRequest::new(Some(change)))
         .with_attribute(stun::UserName::new(text(USERNAME)).unwrap())
@@ -571,31 +464,19 @@ fn we_read_every_attribute_that_stun_rs_writes() {
         .with_attribute(discovery::OtherAddress::from(v6))
         .with_attribute(mobility::MobilityTicket::new([9; 40]))
         .with_attribute(stun::MessageIntegrity::new(their_key(AlgorithmId::MD5)))
-        .with_attribute(stun::MessageIntegritySha256::new(their_key(
-            AlgorithmId::MD5,
-        )))
+        .with_attribute(stun::MessageIntegritySha256::new(their_key(AlgorithmId::MD5)))
         .with_attribute(stun::Fingerprint::default())
         .build();
     let mut buffer = [0; 2048];
-    let length = MessageEncoderBuilder::default()
-        .build()
-        .encode(&mut buffer, &message)
-        .unwrap();
+    let length = MessageEncoderBuilder::default().build().encode(&mut buffer, &message).unwrap();
 
     let ours = Message::decode(&buffer[..length]).unwrap();
     assert!(ours.has_fingerprint());
     for algorithm in [IntegrityAlgorithm::Sha1, IntegrityAlgorithm::Sha256] {
-        assert!(
-            ours.integrity_by(algorithm)
-                .unwrap()
-                .matches(&support::key(PasswordAlgorithm::Md5))
-        );
+        assert!(ours.integrity_by(algorithm).unwrap().matches(&support::key(PasswordAlgorithm::Md5)));
     }
     let closing = 3;
-    assert_eq!(
-        ours.attributes().count(),
-        message.attributes().len() - closing
-    );
+    assert_eq!(ours.attributes().count(), message.attributes().len() - closing);
     let transaction_id = ours.transaction_id();
     for (raw, theirs) in ours.attributes().zip(message.attributes()) {
         let attribute = Attribute::decode(raw.attribute_type, raw.value, &transaction_id).unwrap();
@@ -605,10 +486,8 @@ fn we_read_every_attribute_that_stun_rs_writes() {
 
 #[test]
 fn both_derive_the_same_keys() {
-    for (theirs, ours) in [
-        (AlgorithmId::MD5, PasswordAlgorithm::Md5),
-        (AlgorithmId::SHA256, PasswordAlgorithm::Sha256),
-    ] {
+    for (theirs, ours) in [(AlgorithmId::MD5, PasswordAlgorithm::Md5), (AlgorithmId::SHA256, PasswordAlgorithm::Sha256)]
+    {
         assert_eq!(their_key(theirs).as_bytes(), support::key(ours).as_bytes());
     }
 }
@@ -624,9 +503,7 @@ fn damaged_messages_are_read_alike_but_for_the_listed_differences() {
     for round in 0..MUTATIONS {
         let bytes = mutate(&mut numbers, &corpus);
         decoded += usize::from(Message::decode(&bytes).is_ok());
-        match compare(&decoder, &bytes, &mut needed)
-            .and_then(|()| compare_integrity(&decoder, &judge, &bytes))
-        {
+        match compare(&decoder, &bytes, &mut needed).and_then(|()| compare_integrity(&decoder, &judge, &bytes)) {
             Ok(agreed) => {
                 right += usize::from(agreed == Some(true));
                 wrong += usize::from(agreed == Some(false));
@@ -634,19 +511,9 @@ fn damaged_messages_are_read_alike_but_for_the_listed_differences() {
             Err(why) => panic!("round {round}: {why}\n{bytes:02x?}"),
         }
     }
-    assert!(
-        decoded > MUTATIONS / 20,
-        "only {decoded} of {MUTATIONS} damaged messages got past the structural check"
-    );
-    assert!(
-        right > 100 && wrong > 100,
-        "integrity was right in {right} messages and wrong in {wrong}"
-    );
+    assert!(decoded > MUTATIONS / 20, "only {decoded} of {MUTATIONS} damaged messages got past the structural check");
+    assert!(right > 100 && wrong > 100, "integrity was right in {right} messages and wrong in {wrong}");
     for (entry, disagreement) in DISAGREEMENTS.iter().enumerate() {
-        assert!(
-            needed.contains(&entry),
-            "no input shows that {}",
-            disagreement.why
-        );
+        assert!(needed.contains(&entry), "no input shows that {}", disagreement.why);
     }
 }

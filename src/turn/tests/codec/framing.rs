@@ -28,23 +28,15 @@ fn pipelined_messages_are_cut_apart_wherever_the_stream_is_split() {
     let mut stream = Vec::new();
     let mut expected = Vec::new();
     for (_, message) in samples() {
-        expected.push(Frame::Stun {
-            bytes: message.len(),
-        });
+        expected.push(Frame::Stun { bytes: message.len() });
         stream.extend_from_slice(&message);
         stream.extend_from_slice(&[0x40, 0x01, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0]);
-        expected.push(Frame::ChannelData {
-            bytes: 9,
-            padded_bytes: 12,
-        });
+        expected.push(Frame::ChannelData { bytes: 9, padded_bytes: 12 });
     }
     assert_eq!(frames(&stream), (expected.clone(), &[][..]));
     for split in 0..stream.len() {
         let (mut seen, rest) = frames(&stream[..split]);
-        assert!(
-            matches!(frame_stream(rest), Frame::Incomplete { .. }),
-            "split at {split}"
-        );
+        assert!(matches!(frame_stream(rest), Frame::Incomplete { .. }), "split at {split}");
         let joined = [rest, &stream[split..]].concat();
         seen.extend(frames(&joined).0);
         assert_eq!(seen, expected, "split at {split}");
@@ -53,26 +45,10 @@ fn pipelined_messages_are_cut_apart_wherever_the_stream_is_split() {
 
 #[test]
 fn length_of_an_incomplete_frame_is_told_as_soon_as_its_head_is_there() {
-    let message = write(
-        Class::Request,
-        Method::Binding,
-        &[Attribute::Software(b"long enough")],
-        OPEN,
-    );
-    assert_eq!(
-        frame_stream(&message[..3]),
-        Frame::Incomplete { bytes: None }
-    );
-    assert_eq!(
-        frame_stream(&message[..4]),
-        Frame::Incomplete {
-            bytes: Some(message.len())
-        }
-    );
-    assert_eq!(
-        frame_stream(&[0x40, 0, 0, 6]),
-        Frame::Incomplete { bytes: Some(12) }
-    );
+    let message = write(Class::Request, Method::Binding, &[Attribute::Software(b"long enough")], OPEN);
+    assert_eq!(frame_stream(&message[..3]), Frame::Incomplete { bytes: None });
+    assert_eq!(frame_stream(&message[..4]), Frame::Incomplete { bytes: Some(message.len()) });
+    assert_eq!(frame_stream(&[0x40, 0, 0, 6]), Frame::Incomplete { bytes: Some(12) });
 }
 
 #[test]
@@ -90,10 +66,7 @@ fn frame_that_can_never_be_right_is_told_at_its_first_wrong_byte() {
     ] {
         assert_eq!(frame_stream(garbage), Frame::Invalid, "{garbage:02x?}");
         let before = &garbage[..garbage.len() - 1];
-        assert!(
-            garbage[0] == b'P' || matches!(frame_stream(before), Frame::Incomplete { .. }),
-            "{before:02x?}"
-        );
+        assert!(garbage[0] == b'P' || matches!(frame_stream(before), Frame::Incomplete { .. }), "{before:02x?}");
     }
 }
 
@@ -105,14 +78,7 @@ fn datagrams_are_told_apart_by_their_first_bytes() {
     for (name, message) in channel_samples() {
         assert_eq!(classify_datagram(&message), Datagram::ChannelData, "{name}");
     }
-    for other in [
-        &[][..],
-        &[0x16, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0],
-        &[0x80; 12],
-        &[0x50; 12],
-        &[0; 20],
-        &[0, 1, 0],
-    ] {
+    for other in [&[][..], &[0x16, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0], &[0x80; 12], &[0x50; 12], &[0; 20], &[0, 1, 0]] {
         assert_eq!(classify_datagram(other), Datagram::Other, "{other:02x?}");
     }
 }
@@ -142,21 +108,9 @@ fn channel_data_longer_than_its_datagram_is_refused() {
 
 #[test]
 fn empty_and_padded_channel_data_is_fine_in_a_datagram() {
-    assert_eq!(
-        channel_data::decode(&[0x40, 1, 0, 0]),
-        Some(ChannelData {
-            channel: 0x4001,
-            payload: 4..4
-        })
-    );
+    assert_eq!(channel_data::decode(&[0x40, 1, 0, 0]), Some(ChannelData { channel: 0x4001, payload: 4..4 }));
     let padded = [0x40, 1, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0];
-    assert_eq!(
-        channel_data::decode(&padded),
-        Some(ChannelData {
-            channel: 0x4001,
-            payload: 4..9
-        })
-    );
+    assert_eq!(channel_data::decode(&padded), Some(ChannelData { channel: 0x4001, payload: 4..9 }));
 }
 
 #[test]
@@ -165,36 +119,16 @@ fn channel_header_is_written_in_front_of_the_payload() {
         let mut buffer = vec![0xEE; HEADROOM + len + TAILROOM];
         let payload = HEADROOM..HEADROOM + len;
         buffer[payload.clone()].fill(0xAB);
-        let frame =
-            channel_data::encode_in_place(&mut buffer, payload.clone(), 0x4ABC, Padding::None)
-                .unwrap();
+        let frame = channel_data::encode_in_place(&mut buffer, payload.clone(), 0x4ABC, Padding::None).unwrap();
         assert_eq!(frame, HEADROOM - 4..HEADROOM + len);
-        assert_eq!(
-            channel_data::decode(&buffer[frame]),
-            Some(ChannelData {
-                channel: 0x4ABC,
-                payload: 4..4 + len
-            })
-        );
+        assert_eq!(channel_data::decode(&buffer[frame]), Some(ChannelData { channel: 0x4ABC, payload: 4..4 + len }));
         assert!(buffer[HEADROOM + len..].iter().all(|byte| *byte == 0xEE));
 
-        let frame =
-            channel_data::encode_in_place(&mut buffer, payload.clone(), 0x4ABC, Padding::ToFour)
-                .unwrap();
+        let frame = channel_data::encode_in_place(&mut buffer, payload.clone(), 0x4ABC, Padding::ToFour).unwrap();
         let padded_bytes = 4 + len.next_multiple_of(4);
-        assert_eq!(
-            frame_stream(&buffer[frame]),
-            Frame::ChannelData {
-                bytes: 4 + len,
-                padded_bytes
-            }
-        );
+        assert_eq!(frame_stream(&buffer[frame]), Frame::ChannelData { bytes: 4 + len, padded_bytes });
         assert!(buffer[payload].iter().all(|byte| *byte == 0xAB));
-        assert!(
-            buffer[HEADROOM + len..HEADROOM + len.next_multiple_of(4)]
-                .iter()
-                .all(|byte| *byte == 0)
-        );
+        assert!(buffer[HEADROOM + len..HEADROOM + len.next_multiple_of(4)].iter().all(|byte| *byte == 0));
     }
 }
 
@@ -212,9 +146,7 @@ fn data_indication_in_place_has_the_bytes_that_the_writer_writes() {
                 &[Attribute::XorPeerAddress(peer), Attribute::Data(&data)],
                 OPEN,
             );
-            let frame =
-                data_indication::encode_in_place(&mut buffer, payload, peer, TRANSACTION_ID)
-                    .unwrap();
+            let frame = data_indication::encode_in_place(&mut buffer, payload, peer, TRANSACTION_ID).unwrap();
             assert_eq!(buffer[frame], expected);
         }
     }
@@ -224,30 +156,12 @@ fn data_indication_in_place_has_the_bytes_that_the_writer_writes() {
 fn header_without_room_is_not_written() {
     let mut buffer = vec![0xEE; 64];
     let before = buffer.clone();
-    assert_eq!(
-        channel_data::encode_in_place(&mut buffer, 3..10, 0x4000, Padding::None),
-        None
-    );
-    assert_eq!(
-        channel_data::encode_in_place(&mut buffer, 10..63, 0x4000, Padding::ToFour),
-        None
-    );
-    assert_eq!(
-        channel_data::encode_in_place(&mut buffer, 10..65, 0x4000, Padding::None),
-        None
-    );
-    assert_eq!(
-        data_indication::encode_in_place(&mut buffer, 35..40, v4(), TRANSACTION_ID),
-        None
-    );
-    assert_eq!(
-        data_indication::encode_in_place(&mut buffer, 47..50, v6(), TRANSACTION_ID),
-        None
-    );
-    assert_eq!(
-        data_indication::encode_in_place(&mut buffer, 49..64, v6(), TRANSACTION_ID),
-        None
-    );
+    assert_eq!(channel_data::encode_in_place(&mut buffer, 3..10, 0x4000, Padding::None), None);
+    assert_eq!(channel_data::encode_in_place(&mut buffer, 10..63, 0x4000, Padding::ToFour), None);
+    assert_eq!(channel_data::encode_in_place(&mut buffer, 10..65, 0x4000, Padding::None), None);
+    assert_eq!(data_indication::encode_in_place(&mut buffer, 35..40, v4(), TRANSACTION_ID), None);
+    assert_eq!(data_indication::encode_in_place(&mut buffer, 47..50, v6(), TRANSACTION_ID), None);
+    assert_eq!(data_indication::encode_in_place(&mut buffer, 49..64, v6(), TRANSACTION_ID), None);
     assert_eq!(buffer, before);
     assert!(data_indication::encode_in_place(&mut buffer, 36..40, v4(), TRANSACTION_ID).is_some());
     assert!(data_indication::encode_in_place(&mut buffer, 48..64, v6(), TRANSACTION_ID).is_some());
@@ -256,20 +170,10 @@ fn header_without_room_is_not_written() {
 #[test]
 fn payload_too_long_for_its_length_field_is_not_framed() {
     let mut buffer = vec![0; 64 + 65_600];
-    assert!(
-        channel_data::encode_in_place(&mut buffer, 64..64 + 65_535, 0x4000, Padding::None)
-            .is_some()
-    );
-    assert!(
-        channel_data::encode_in_place(&mut buffer, 64..64 + 65_536, 0x4000, Padding::None)
-            .is_none()
-    );
+    assert!(channel_data::encode_in_place(&mut buffer, 64..64 + 65_535, 0x4000, Padding::None).is_some());
+    assert!(channel_data::encode_in_place(&mut buffer, 64..64 + 65_536, 0x4000, Padding::None).is_none());
     let fits = 65_532 - 4 - 8 - 4;
-    let frame =
-        data_indication::encode_in_place(&mut buffer, 64..64 + fits, v4(), TRANSACTION_ID).unwrap();
+    let frame = data_indication::encode_in_place(&mut buffer, 64..64 + fits, v4(), TRANSACTION_ID).unwrap();
     assert!(Message::decode(&buffer[frame]).is_ok());
-    assert!(
-        data_indication::encode_in_place(&mut buffer, 64..64 + fits + 1, v4(), TRANSACTION_ID)
-            .is_none()
-    );
+    assert!(data_indication::encode_in_place(&mut buffer, 64..64 + fits + 1, v4(), TRANSACTION_ID).is_none());
 }

@@ -28,28 +28,18 @@ struct Finding {
 }
 
 fn corpus_dir() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests", "corpus"]
-        .iter()
-        .collect()
+    [env!("CARGO_MANIFEST_DIR"), "tests", "corpus"].iter().collect()
 }
 
 fn corpus() -> Vec<Vec<u8>> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(corpus_dir())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(corpus_dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "bin"));
     paths.sort();
-    paths
-        .iter()
-        .map(|path| std::fs::read(path).unwrap())
-        .collect()
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
 fn budget() -> Duration {
-    let secs = std::env::var("POSTERN_MUTATION_SECS")
-        .ok()
-        .and_then(|secs| secs.parse().ok());
+    let secs = std::env::var("POSTERN_MUTATION_SECS").ok().and_then(|secs| secs.parse().ok());
     Duration::from_secs_f64(secs.unwrap_or(10.0))
 }
 
@@ -61,13 +51,8 @@ fn search(corpus: &[Vec<u8>], budget: Duration, check: impl Fn(&[u8])) -> Result
         let input = mutate(&mut Numbers(seed), corpus);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(&input))) {
             let text = panic.downcast_ref::<String>().cloned();
-            let message =
-                text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            return Err(Finding {
-                seed,
-                input,
-                message: message.unwrap_or_default(),
-            });
+            let message = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            return Err(Finding { seed, input, message: message.unwrap_or_default() });
         }
         seed += 1;
     }
@@ -80,11 +65,7 @@ fn run(corpus: &[Vec<u8>], check: impl Fn(&[u8])) {
     }
     match search(corpus, budget(), check) {
         Ok(rounds) => assert!(rounds > 100, "only {rounds} rounds"),
-        Err(Finding {
-            seed,
-            input,
-            message,
-        }) => panic!("seed {seed}: {message}\n{input:02x?}"),
+        Err(Finding { seed, input, message }) => panic!("seed {seed}: {message}\n{input:02x?}"),
     }
 }
 
@@ -95,12 +76,7 @@ fn corpus_holds_every_sample() {
         if std::env::var("POSTERN_CORPUS").is_ok_and(|value| value == "write") {
             std::fs::write(&path, &bytes).unwrap();
         }
-        assert_eq!(
-            std::fs::read(&path).unwrap_or_default(),
-            bytes,
-            "{}",
-            path.display()
-        );
+        assert_eq!(std::fs::read(&path).unwrap_or_default(), bytes, "{}", path.display());
     }
 }
 
@@ -110,20 +86,12 @@ fn planted_panic_is_found() {
         let Ok(message) = Message::decode(input) else {
             return;
         };
-        let planted = Request::from_message(&message)
-            .lifetime_secs
-            .is_some_and(|secs| secs >> 24 == 0x80);
+        let planted = Request::from_message(&message).lifetime_secs.is_some_and(|secs| secs >> 24 == 0x80);
         assert!(!planted, "planted");
     });
-    let finding = found
-        .err()
-        .expect("a planted panic was not found within a minute");
+    let finding = found.err().expect("a planted panic was not found within a minute");
     assert_eq!(finding.message, "planted");
-    assert_eq!(
-        mutate(&mut Numbers(finding.seed), &corpus()),
-        finding.input,
-        "a seed gives the same input again"
-    );
+    assert_eq!(mutate(&mut Numbers(finding.seed), &corpus()), finding.input, "a seed gives the same input again");
 }
 
 #[test]
@@ -133,17 +101,9 @@ fn damaged_messages_keep_their_ranges_inside_and_are_written_as_they_were_read()
             return;
         };
         let mut again = Vec::new();
-        let mut writer = MessageWriter::new(
-            &mut again,
-            message.class(),
-            message.method(),
-            message.transaction_id(),
-        );
+        let mut writer = MessageWriter::new(&mut again, message.class(), message.method(), message.transaction_id());
         for raw in message.attributes() {
-            assert_eq!(
-                input.get(raw.value_at..raw.value_at + raw.value.len()),
-                Some(raw.value)
-            );
+            assert_eq!(input.get(raw.value_at..raw.value_at + raw.value.len()), Some(raw.value));
             match Attribute::decode(raw.attribute_type, raw.value, &message.transaction_id()) {
                 Ok(attribute) => {
                     assert_eq!(attribute.attribute_type(), raw.attribute_type);
@@ -158,10 +118,7 @@ fn damaged_messages_keep_their_ranges_inside_and_are_written_as_they_were_read()
         for (one, two) in message.attributes().zip(second.attributes()) {
             let id = message.transaction_id();
             let decode = |raw: postern_turn::message::RawAttribute<'_>| {
-                format!(
-                    "{:?}",
-                    Attribute::decode(raw.attribute_type, raw.value, &id)
-                )
+                format!("{:?}", Attribute::decode(raw.attribute_type, raw.value, &id))
             };
             assert_eq!(decode(one), decode(two));
         }
@@ -176,19 +133,13 @@ fn damaged_requests_stay_within_their_limits() {
         };
         let request = Request::from_message(&message);
         if let Some(data) = request.data.clone() {
-            assert!(
-                data.start >= HEADER_BYTES && data.start <= data.end && data.end <= input.len()
-            );
+            assert!(data.start >= HEADER_BYTES && data.start <= data.end && data.end <= input.len());
         }
         assert!(request.peers.iter().count() <= PEERS_PER_REQUEST_MAX);
         assert_eq!(request.peers.is_empty(), request.peers.first().is_none());
         let unknown: Vec<_> = request.unknown.list().iter().collect();
         assert!(unknown.len() <= UNKNOWN_ATTRIBUTES_MAX);
-        assert!(
-            unknown
-                .iter()
-                .all(|number| number.is_comprehension_required())
-        );
+        assert!(unknown.iter().all(|number| number.is_comprehension_required()));
         assert_eq!(request.integrity.is_some(), message.integrity().is_some());
     });
 }
@@ -198,10 +149,7 @@ fn damaged_requests_stay_within_their_limits() {
 fn damaged_messages_match_no_integrity_that_they_did_not_have() {
     let corpus = corpus();
     let keys = [key(PasswordAlgorithm::Md5), key(PasswordAlgorithm::Sha256)];
-    let signed: Vec<Vec<u8>> = corpus
-        .iter()
-        .flat_map(|bytes| signed_parts(bytes))
-        .collect();
+    let signed: Vec<Vec<u8>> = corpus.iter().flat_map(|bytes| signed_parts(bytes)).collect();
     run(&corpus, |input| {
         let Ok(message) = Message::decode(input) else {
             return;
@@ -210,10 +158,7 @@ fn damaged_messages_match_no_integrity_that_they_did_not_have() {
             return;
         };
         if keys.iter().any(|key| integrity.matches(key)) {
-            assert!(
-                signed_parts(input).iter().any(|part| signed.contains(part)),
-                "a forged message matches"
-            );
+            assert!(signed_parts(input).iter().any(|part| signed.contains(part)), "a forged message matches");
         }
     });
 }
@@ -223,14 +168,10 @@ fn signed_parts(bytes: &[u8]) -> Vec<Vec<u8>> {
     let Ok(message) = Message::decode(bytes) else {
         return Vec::new();
     };
-    let covered = [IntegrityAlgorithm::Sha1, IntegrityAlgorithm::Sha256]
-        .into_iter()
-        .filter_map(|algorithm| {
-            let end = integrity_at(bytes, algorithm)?;
-            message
-                .integrity_by(algorithm)
-                .map(|_| [&bytes[..2], &bytes[4..end]].concat())
-        });
+    let covered = [IntegrityAlgorithm::Sha1, IntegrityAlgorithm::Sha256].into_iter().filter_map(|algorithm| {
+        let end = integrity_at(bytes, algorithm)?;
+        message.integrity_by(algorithm).map(|_| [&bytes[..2], &bytes[4..end]].concat())
+    });
     covered.collect()
 }
 
@@ -240,8 +181,7 @@ fn integrity_at(bytes: &[u8], algorithm: IntegrityAlgorithm) -> Option<usize> {
         if bytes[at..at + 2] == algorithm.attribute_type().0.to_be_bytes() {
             return Some(at);
         }
-        at +=
-            4 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])).next_multiple_of(4);
+        at += 4 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])).next_multiple_of(4);
     }
     None
 }
@@ -252,10 +192,7 @@ fn damaged_streams_give_the_same_frame_however_much_has_arrived() {
         let whole = frame_stream(input);
         let taken = match whole {
             Frame::Stun { bytes } => bytes,
-            Frame::ChannelData {
-                bytes,
-                padded_bytes,
-            } => {
+            Frame::ChannelData { bytes, padded_bytes } => {
                 assert!(bytes <= padded_bytes && padded_bytes < bytes + 4);
                 padded_bytes
             }
@@ -268,10 +205,7 @@ fn damaged_streams_give_the_same_frame_however_much_has_arrived() {
         for end in 0..input.len() {
             let frame = frame_stream(&input[..end]);
             if end < taken {
-                assert!(
-                    matches!(frame, Frame::Incomplete { .. }),
-                    "{frame:?} at {end}"
-                );
+                assert!(matches!(frame, Frame::Incomplete { .. }), "{frame:?} at {end}");
             } else {
                 assert_eq!(frame, whole);
             }
@@ -281,10 +215,7 @@ fn damaged_streams_give_the_same_frame_however_much_has_arrived() {
 
 #[test]
 fn damaged_channel_data_keeps_its_range_inside_and_is_written_as_it_was_read() {
-    let corpus: Vec<_> = channel_samples()
-        .into_iter()
-        .map(|(_, bytes)| bytes)
-        .collect();
+    let corpus: Vec<_> = channel_samples().into_iter().map(|(_, bytes)| bytes).collect();
     run(&corpus, |input| {
         let Some(data) = channel_data::decode(input) else {
             return;
@@ -292,12 +223,7 @@ fn damaged_channel_data_keeps_its_range_inside_and_is_written_as_it_was_read() {
         assert!(CHANNEL_NUMBERS.contains(&data.channel));
         let mut again = input.to_vec();
         again[..4].fill(0);
-        let frame = channel_data::encode_in_place(
-            &mut again,
-            data.payload.clone(),
-            data.channel,
-            Padding::None,
-        );
+        let frame = channel_data::encode_in_place(&mut again, data.payload.clone(), data.channel, Padding::None);
         assert_eq!(frame, Some(0..data.payload.end));
         assert_eq!(again, input);
     });
@@ -307,17 +233,12 @@ fn damaged_channel_data_keeps_its_range_inside_and_is_written_as_it_was_read() {
 fn damaged_nonces_are_never_fresh() {
     let keys = NonceKeys::new(&[b"a secret of some length", b"another one of some length"]);
     let issue = |secs| keys.issue(secs, Features::PASSWORD_ALGORITHMS, Transport::Udp, v4());
-    let corpus: Vec<Vec<u8>> = [0, 1_800_000_000, 4_294_967_295]
-        .map(|secs| issue(secs).to_vec())
-        .to_vec();
+    let corpus: Vec<Vec<u8>> = [0, 1_800_000_000, 4_294_967_295].map(|secs| issue(secs).to_vec()).to_vec();
     let originals = corpus.clone();
     run(&corpus, |input| {
         let verdict = keys.verify(input, 1_800_000_000, Transport::Udp, v4());
         if matches!(verdict, NonceVerdict::Fresh(_)) {
-            assert!(
-                originals.iter().any(|original| original == input),
-                "a forged nonce is fresh"
-            );
+            assert!(originals.iter().any(|original| original == input), "a forged nonce is fresh");
         }
         if let Some(secs) = std::str::from_utf8(input).ok().and_then(issue_time) {
             assert!(secs <= u64::from(u32::MAX));
@@ -327,44 +248,24 @@ fn damaged_nonces_are_never_fresh() {
 
 #[test]
 fn damaged_names_are_refused_or_prepared_once_for_all() {
-    let corpus: Vec<Vec<u8>> = [
-        "alice",
-        "caf\u{e9}",
-        "a\u{3000}b",
-        "\u{30DE}\u{30C8}\u{30EA}",
-        "1893456000:bob",
-    ]
-    .map(|name| name.as_bytes().to_vec())
-    .to_vec();
+    let corpus: Vec<Vec<u8>> = ["alice", "caf\u{e9}", "a\u{3000}b", "\u{30DE}\u{30C8}\u{30EA}", "1893456000:bob"]
+        .map(|name| name.as_bytes().to_vec())
+        .to_vec();
     run(&corpus, |input| {
         let Ok(once) = opaque_string::enforce(input) else {
             return;
         };
         assert!(!once.is_empty() && !once.chars().any(char::is_control));
-        assert_eq!(
-            opaque_string::enforce(once.as_bytes()).as_deref(),
-            Ok(&*once)
-        );
+        assert_eq!(opaque_string::enforce(once.as_bytes()).as_deref(), Ok(&*once));
     });
 }
 
 #[test]
 fn every_corpus_message_that_is_a_message_decodes() {
-    let decoded = corpus()
-        .iter()
-        .filter(|bytes| Message::decode(bytes).is_ok())
-        .count();
+    let decoded = corpus().iter().filter(|bytes| Message::decode(bytes).is_ok()).count();
     assert_eq!(decoded, samples().len());
-    let classes: Vec<Class> = corpus()
-        .iter()
-        .filter_map(|bytes| Some(Message::decode(bytes).ok()?.class()))
-        .collect();
-    for class in [
-        Class::Request,
-        Class::Indication,
-        Class::Success,
-        Class::Error,
-    ] {
+    let classes: Vec<Class> = corpus().iter().filter_map(|bytes| Some(Message::decode(bytes).ok()?.class())).collect();
+    for class in [Class::Request, Class::Indication, Class::Success, Class::Error] {
         assert!(classes.contains(&class));
     }
     assert!(

@@ -3,8 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use postern_turn::attribute::{
-    Attribute, AttributeType, ChangeRequest, EvenPort, FamilyWish, Icmp, PasswordAlgorithms,
-    UnknownList,
+    Attribute, AttributeType, ChangeRequest, EvenPort, FamilyWish, Icmp, PasswordAlgorithms, UnknownList,
 };
 use postern_turn::channel_data::{self, Padding};
 use postern_turn::error_code::ErrorCode;
@@ -31,27 +30,16 @@ const KINDS: usize = 37;
 impl Owned {
     fn borrow(&self) -> Attribute<'_> {
         use Attribute as A;
-        let Self {
-            kind,
-            bytes,
-            number,
-            address,
-        } = self;
+        let Self { kind, bytes, number, address } = self;
         let (number, address) = (*number, *address);
         let even_bytes = &bytes[..bytes.len() / 2 * 2];
         let code = ErrorCode::new(300 + (number % 400) as u16).unwrap();
-        let family = [
-            FamilyWish::Known(Family::V4),
-            FamilyWish::Known(Family::V6),
-            FamilyWish::Unknown(9),
-        ][number as usize % 3];
+        let family =
+            [FamilyWish::Known(Family::V4), FamilyWish::Known(Family::V6), FamilyWish::Unknown(9)][number as usize % 3];
         let array: &[u8; 32] = bytes.first_chunk().unwrap();
         match kind {
             0 => A::MappedAddress(address),
-            1 => A::ChangeRequest(ChangeRequest {
-                address: number & 1 != 0,
-                port: number & 2 != 0,
-            }),
+            1 => A::ChangeRequest(ChangeRequest { address: number & 1 != 0, port: number & 2 != 0 }),
             2 => A::Username(bytes),
             3 => A::ErrorCode(code, bytes),
             4 => A::UnknownAttributes(UnknownList(even_bytes)),
@@ -63,9 +51,7 @@ impl Owned {
             10 => A::Nonce(bytes),
             11 => A::XorRelayedAddress(address),
             12 => A::RequestedAddressFamily(family),
-            13 => A::EvenPort(EvenPort {
-                reserve_next: number & 1 != 0,
-            }),
+            13 => A::EvenPort(EvenPort { reserve_next: number & 1 != 0 }),
             14 => A::RequestedTransport(number as u8),
             15 => A::DontFragment,
             16 => A::PasswordAlgorithm(number as u16, bytes),
@@ -102,18 +88,12 @@ fn addresses() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn attributes() -> impl Strategy<Value = Owned> {
-    (
-        0..KINDS,
-        vec(any::<u8>(), 32..200),
-        any::<u64>(),
-        addresses(),
-    )
-        .prop_map(|(kind, bytes, number, address)| Owned {
-            kind,
-            bytes,
-            number,
-            address,
-        })
+    (0..KINDS, vec(any::<u8>(), 32..200), any::<u64>(), addresses()).prop_map(|(kind, bytes, number, address)| Owned {
+        kind,
+        bytes,
+        number,
+        address,
+    })
 }
 
 fn transaction_ids() -> impl Strategy<Value = TransactionId> {

@@ -51,37 +51,19 @@ const SHA256_REQUEST: &str = "
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    digits
-        .chunks(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect()
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
 #[test]
 fn rfc_5769_request_decodes_and_its_integrity_and_fingerprint_match() {
     let bytes = bytes(REQUEST);
     let message = Message::decode(&bytes).unwrap();
-    assert_eq!(
-        (message.class(), message.method()),
-        (Class::Request, Method::Binding)
-    );
+    assert_eq!((message.class(), message.method()), (Class::Request, Method::Binding));
     assert!(message.has_fingerprint());
-    assert_eq!(
-        message.find(AttributeType::USERNAME),
-        Ok(Some(Attribute::Username(b"evtj:h6vY")))
-    );
-    assert_eq!(
-        message.find(AttributeType::PRIORITY),
-        Ok(Some(Attribute::Priority(0x6E00_01FF)))
-    );
-    assert_eq!(
-        message.find(AttributeType::ICE_CONTROLLED),
-        Ok(Some(Attribute::IceControlled(0x932F_F9B1_5126_3B36)))
-    );
-    assert_eq!(
-        message.find(AttributeType::SOFTWARE),
-        Ok(Some(Attribute::Software(b"STUN test client")))
-    );
+    assert_eq!(message.find(AttributeType::USERNAME), Ok(Some(Attribute::Username(b"evtj:h6vY"))));
+    assert_eq!(message.find(AttributeType::PRIORITY), Ok(Some(Attribute::Priority(0x6E00_01FF))));
+    assert_eq!(message.find(AttributeType::ICE_CONTROLLED), Ok(Some(Attribute::IceControlled(0x932F_F9B1_5126_3B36))));
+    assert_eq!(message.find(AttributeType::SOFTWARE), Ok(Some(Attribute::Software(b"STUN test client"))));
     let integrity = message.integrity().unwrap();
     assert!(integrity.matches(&IntegrityKey::short_term(SHORT_TERM_PASSWORD)));
     assert!(!integrity.matches(&IntegrityKey::short_term(b"VOkJxbRl1RmTxUk/WvJxBu")));
@@ -89,34 +71,23 @@ fn rfc_5769_request_decodes_and_its_integrity_and_fingerprint_match() {
 
 #[test]
 fn rfc_5769_responses_decode_and_are_written_byte_for_byte_but_for_their_padding() {
-    let expected = [
-        ("192.0.2.1:32853", RESPONSE_V4),
-        ("[2001:db8:1234:5678:11:2233:4455:6677]:32853", RESPONSE_V6),
-    ];
+    let expected = [("192.0.2.1:32853", RESPONSE_V4), ("[2001:db8:1234:5678:11:2233:4455:6677]:32853", RESPONSE_V6)];
     for (mapped, hex) in expected {
         let published = bytes(hex);
         let message = Message::decode(&published).unwrap();
         let mapped = mapped.parse().unwrap();
-        assert_eq!(
-            message.find(AttributeType::XOR_MAPPED_ADDRESS),
-            Ok(Some(Attribute::XorMappedAddress(mapped)))
-        );
+        assert_eq!(message.find(AttributeType::XOR_MAPPED_ADDRESS), Ok(Some(Attribute::XorMappedAddress(mapped))));
         assert!(message.has_fingerprint());
         let key = IntegrityKey::short_term(SHORT_TERM_PASSWORD);
         assert!(message.integrity().unwrap().matches(&key));
 
         // The vectors pad with spaces where RFC 8489 wants zeros: with that byte counted as value, all bytes agree.
         let mut out = Vec::new();
-        MessageWriter::new(
-            &mut out,
-            Class::Success,
-            Method::Binding,
-            message.transaction_id(),
-        )
-        .attribute(&Attribute::Software(b"test vector "))
-        .attribute(&Attribute::XorMappedAddress(mapped))
-        .finish()
-        .unwrap();
+        MessageWriter::new(&mut out, Class::Success, Method::Binding, message.transaction_id())
+            .attribute(&Attribute::Software(b"test vector "))
+            .attribute(&Attribute::XorMappedAddress(mapped))
+            .finish()
+            .unwrap();
         let attributes_end = published.len() - 24 - 8;
         assert_eq!(out[24..], published[24..attributes_end]);
         assert_eq!(out[4..22], published[4..22]);
@@ -127,26 +98,17 @@ fn rfc_5769_responses_decode_and_are_written_byte_for_byte_but_for_their_padding
 fn rfc_5769_long_term_request_is_written_byte_for_byte() {
     let published = bytes(LONG_TERM_REQUEST);
     let message = Message::decode(&published).unwrap();
-    let key = IntegrityKey::long_term(
-        PasswordAlgorithm::Md5,
-        USERNAME.as_bytes(),
-        REALM.as_bytes(),
-        PASSWORD.as_bytes(),
-    );
+    let key =
+        IntegrityKey::long_term(PasswordAlgorithm::Md5, USERNAME.as_bytes(), REALM.as_bytes(), PASSWORD.as_bytes());
     assert!(message.integrity().unwrap().matches(&key));
 
     let mut out = Vec::new();
-    let length = MessageWriter::new(
-        &mut out,
-        Class::Request,
-        Method::Binding,
-        message.transaction_id(),
-    )
-    .attribute(&Attribute::Username(USERNAME.as_bytes()))
-    .attribute(&Attribute::Nonce(b"f//499k954d6OL34oL9FSTvy64sA"))
-    .attribute(&Attribute::Realm(REALM.as_bytes()))
-    .integrity(IntegrityAlgorithm::Sha1, &key)
-    .finish();
+    let length = MessageWriter::new(&mut out, Class::Request, Method::Binding, message.transaction_id())
+        .attribute(&Attribute::Username(USERNAME.as_bytes()))
+        .attribute(&Attribute::Nonce(b"f//499k954d6OL34oL9FSTvy64sA"))
+        .attribute(&Attribute::Realm(REALM.as_bytes()))
+        .integrity(IntegrityAlgorithm::Sha1, &key)
+        .finish();
     assert_eq!(length, Ok(published.len()));
     assert_eq!(out, published);
 }
@@ -158,38 +120,24 @@ fn rfc_8489_userhash_and_sha256_request_is_written_byte_for_byte() {
     let request = Request::from_message(&message);
     let hash = userhash(USERNAME.as_bytes(), REALM.as_bytes());
     assert_eq!(request.userhash, Some(&hash));
-    assert_eq!(
-        request.password_algorithm,
-        Some((PasswordAlgorithm::Sha256.number(), &[][..]))
-    );
+    assert_eq!(request.password_algorithm, Some((PasswordAlgorithm::Sha256.number(), &[][..])));
     assert_eq!(request.malformed, None);
     assert!(request.unknown.is_empty());
-    let key = IntegrityKey::long_term(
-        PasswordAlgorithm::Sha256,
-        USERNAME.as_bytes(),
-        REALM.as_bytes(),
-        PASSWORD.as_bytes(),
-    );
+    let key =
+        IntegrityKey::long_term(PasswordAlgorithm::Sha256, USERNAME.as_bytes(), REALM.as_bytes(), PASSWORD.as_bytes());
     let integrity = request.integrity.unwrap();
     assert_eq!(integrity.algorithm(), IntegrityAlgorithm::Sha256);
     assert!(integrity.matches(&key));
 
     let mut out = Vec::new();
-    MessageWriter::new(
-        &mut out,
-        Class::Request,
-        Method::Binding,
-        message.transaction_id(),
-    )
-    .attribute(&Attribute::Userhash(&hash))
-    .attribute(&Attribute::Nonce(
-        b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA",
-    ))
-    .attribute(&Attribute::Realm(REALM.as_bytes()))
-    .attribute(&PasswordAlgorithm::Sha256.into())
-    .integrity(IntegrityAlgorithm::Sha256, &key)
-    .finish()
-    .unwrap();
+    MessageWriter::new(&mut out, Class::Request, Method::Binding, message.transaction_id())
+        .attribute(&Attribute::Userhash(&hash))
+        .attribute(&Attribute::Nonce(b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA"))
+        .attribute(&Attribute::Realm(REALM.as_bytes()))
+        .attribute(&PasswordAlgorithm::Sha256.into())
+        .integrity(IntegrityAlgorithm::Sha256, &key)
+        .finish()
+        .unwrap();
     assert_eq!(out, published);
 }
 
@@ -209,8 +157,5 @@ fn nonce_cookie_of_the_vector_is_recognised_and_its_bits_are_counted_from_the_le
 fn transaction_id_holds_the_cookie_in_front() {
     let message_bytes = bytes(REQUEST);
     let id: [u8; 12] = message_bytes[8..20].try_into().unwrap();
-    assert_eq!(
-        Message::decode(&message_bytes).unwrap().transaction_id(),
-        TransactionId::new(id)
-    );
+    assert_eq!(Message::decode(&message_bytes).unwrap().transaction_id(), TransactionId::new(id));
 }

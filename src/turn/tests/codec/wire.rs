@@ -52,18 +52,9 @@ fn message_whose_length_is_no_multiple_of_four_is_not_stun() {
 
 #[test]
 fn datagram_longer_or_shorter_than_its_length_field_is_refused() {
-    let bytes = write(
-        Class::Request,
-        Method::Allocate,
-        &[Attribute::RequestedTransport(17)],
-        OPEN,
-    );
+    let bytes = write(Class::Request, Method::Allocate, &[Attribute::RequestedTransport(17)], OPEN);
     for end in 0..bytes.len() {
-        let expected = if end < 20 {
-            DecodeError::NotStun
-        } else {
-            DecodeError::Length
-        };
+        let expected = if end < 20 { DecodeError::NotStun } else { DecodeError::Length };
         assert_eq!(Message::decode(&bytes[..end]).unwrap_err(), expected);
     }
     let longer = [&bytes[..], &[0; 4]].concat();
@@ -72,12 +63,7 @@ fn datagram_longer_or_shorter_than_its_length_field_is_refused() {
 
 #[test]
 fn attribute_that_reaches_beyond_the_message_is_refused() {
-    let mut bytes = write(
-        Class::Request,
-        Method::Allocate,
-        &[Attribute::RequestedTransport(17)],
-        OPEN,
-    );
+    let mut bytes = write(Class::Request, Method::Allocate, &[Attribute::RequestedTransport(17)], OPEN);
     bytes[23] = 5;
     assert_eq!(Message::decode(&bytes).unwrap_err(), DecodeError::Truncated);
 }
@@ -85,18 +71,10 @@ fn attribute_that_reaches_beyond_the_message_is_refused() {
 #[test]
 fn every_method_and_class_survives_its_type_field() {
     for number in 0..=0x0FFF {
-        for class in [
-            Class::Request,
-            Class::Indication,
-            Class::Success,
-            Class::Error,
-        ] {
+        for class in [Class::Request, Class::Indication, Class::Success, Class::Error] {
             let bytes = write(class, Method::from_number(number), &[], OPEN);
             let message = Message::decode(&bytes).unwrap();
-            assert_eq!(
-                (message.class(), message.method().number()),
-                (class, number)
-            );
+            assert_eq!((message.class(), message.method().number()), (class, number));
         }
     }
 }
@@ -106,19 +84,11 @@ fn of_duplicate_attributes_the_first_counts() {
     let bytes = write(
         Class::Request,
         Method::Refresh,
-        &[
-            Attribute::Lifetime(600),
-            Attribute::Lifetime(0),
-            Attribute::Realm(b"a"),
-            Attribute::Realm(b"b"),
-        ],
+        &[Attribute::Lifetime(600), Attribute::Lifetime(0), Attribute::Realm(b"a"), Attribute::Realm(b"b")],
         OPEN,
     );
     let request = request(&bytes);
-    assert_eq!(
-        (request.lifetime_secs, request.realm),
-        (Some(600), Some(&b"a"[..]))
-    );
+    assert_eq!((request.lifetime_secs, request.realm), (Some(600), Some(&b"a"[..])));
 }
 
 #[test]
@@ -127,20 +97,12 @@ fn malformed_first_attribute_is_not_replaced_by_a_good_second_one() {
     append(&mut bytes, AttributeType::LIFETIME, &[0, 0, 1]);
     append(&mut bytes, AttributeType::LIFETIME, &[0, 0, 0, 9]);
     let request = request(&bytes);
-    assert_eq!(
-        (request.lifetime_secs, request.malformed),
-        (None, Some(AttributeType::LIFETIME))
-    );
+    assert_eq!((request.lifetime_secs, request.malformed), (None, Some(AttributeType::LIFETIME)));
 }
 
 #[test]
 fn malformed_second_attribute_does_not_count() {
-    let mut bytes = write(
-        Class::Request,
-        Method::Refresh,
-        &[Attribute::Lifetime(9)],
-        OPEN,
-    );
+    let mut bytes = write(Class::Request, Method::Refresh, &[Attribute::Lifetime(9)], OPEN);
     append(&mut bytes, AttributeType::LIFETIME, &[0, 0, 1]);
     let request = request(&bytes);
     assert_eq!((request.lifetime_secs, request.malformed), (Some(9), None));
@@ -148,39 +110,20 @@ fn malformed_second_attribute_does_not_count() {
 
 #[test]
 fn what_follows_message_integrity_is_ignored() {
-    let mut bytes = write(
-        Class::Request,
-        Method::CreatePermission,
-        &[Attribute::XorPeerAddress(v4())],
-        SHA1,
-    );
+    let mut bytes = write(Class::Request, Method::CreatePermission, &[Attribute::XorPeerAddress(v4())], SHA1);
     append(&mut bytes, AttributeType::LIFETIME, &[0, 0, 0, 0]);
-    append(
-        &mut bytes,
-        AttributeType::XOR_PEER_ADDRESS,
-        &[0, 1, 1, 2, 3, 4, 5, 6],
-    );
+    append(&mut bytes, AttributeType::XOR_PEER_ADDRESS, &[0, 1, 1, 2, 3, 4, 5, 6]);
     append(&mut bytes, AttributeType(0x7777), b"unknown");
     let request = request(&bytes);
     assert_eq!(request.peers.iter().collect::<Vec<_>>(), [v4()]);
     assert_eq!(request.lifetime_secs, None);
     assert!(request.unknown.is_empty());
-    assert!(
-        request
-            .integrity
-            .unwrap()
-            .matches(&key(PasswordAlgorithm::Md5))
-    );
+    assert!(request.integrity.unwrap().matches(&key(PasswordAlgorithm::Md5)));
 }
 
 #[test]
 fn what_follows_message_integrity_sha256_is_ignored_but_the_fingerprint() {
-    let mut bytes = write(
-        Class::Request,
-        Method::Refresh,
-        &[Attribute::Lifetime(5)],
-        SHA256,
-    );
+    let mut bytes = write(Class::Request, Method::Refresh, &[Attribute::Lifetime(5)], SHA256);
     append(&mut bytes, AttributeType::MESSAGE_INTEGRITY, &[0; 20]);
     append(&mut bytes, AttributeType::DONT_FRAGMENT, &[]);
     append(&mut bytes, AttributeType::FINGERPRINT, &[0; 4]);
@@ -191,12 +134,7 @@ fn what_follows_message_integrity_sha256_is_ignored_but_the_fingerprint() {
     assert!(message.integrity_by(IntegrityAlgorithm::Sha1).is_none());
     let request = Request::from_message(&message);
     assert!(request.fingerprint && !request.dont_fragment);
-    assert!(
-        request
-            .integrity
-            .unwrap()
-            .matches(&key(PasswordAlgorithm::Sha256))
-    );
+    assert!(request.integrity.unwrap().matches(&key(PasswordAlgorithm::Sha256)));
 }
 
 #[test]
@@ -210,55 +148,25 @@ fn both_integrity_attributes_are_found_and_sha256_is_the_one_to_judge() {
         .finish()
         .unwrap();
     let message = Message::decode(&bytes).unwrap();
-    assert_eq!(
-        message.integrity().unwrap().algorithm(),
-        IntegrityAlgorithm::Sha256
-    );
+    assert_eq!(message.integrity().unwrap().algorithm(), IntegrityAlgorithm::Sha256);
     for algorithm in [IntegrityAlgorithm::Sha1, IntegrityAlgorithm::Sha256] {
-        assert!(
-            message
-                .integrity_by(algorithm)
-                .unwrap()
-                .matches(&key(PasswordAlgorithm::Md5)),
-            "{algorithm:?}"
-        );
-        assert!(
-            !message
-                .integrity_by(algorithm)
-                .unwrap()
-                .matches(&key(PasswordAlgorithm::Sha256))
-        );
+        assert!(message.integrity_by(algorithm).unwrap().matches(&key(PasswordAlgorithm::Md5)), "{algorithm:?}");
+        assert!(!message.integrity_by(algorithm).unwrap().matches(&key(PasswordAlgorithm::Sha256)));
     }
 }
 
 #[test]
 fn any_changed_bit_before_the_integrity_attribute_breaks_it() {
     for tail in [SHA1, SHA256] {
-        let good = write(
-            Class::Request,
-            Method::Refresh,
-            &[Attribute::Username(b"user"), Attribute::Lifetime(5)],
-            tail,
-        );
+        let good =
+            write(Class::Request, Method::Refresh, &[Attribute::Username(b"user"), Attribute::Lifetime(5)], tail);
         let (_, password) = tail.integrity.unwrap();
-        let covered = good.len()
-            - Message::decode(&good)
-                .unwrap()
-                .integrity()
-                .unwrap()
-                .algorithm()
-                .mac_bytes()
-            - 4;
+        let covered = good.len() - Message::decode(&good).unwrap().integrity().unwrap().algorithm().mac_bytes() - 4;
         for at in (0..covered).filter(|at| ![2, 3].contains(at)) {
             let mut bytes = good.clone();
             bytes[at] ^= 0x04;
-            let matched = Message::decode(&bytes)
-                .ok()
-                .and_then(|message| message.integrity());
-            assert!(
-                !matched.is_some_and(|integrity| integrity.matches(&key(password))),
-                "byte {at}"
-            );
+            let matched = Message::decode(&bytes).ok().and_then(|message| message.integrity());
+            assert!(!matched.is_some_and(|integrity| integrity.matches(&key(password))), "byte {at}");
         }
     }
 }
@@ -270,26 +178,14 @@ fn truncated_sha256_does_not_match_in_turn_but_is_known_to_other_usages() {
     for len in 0..=36 {
         // The MAC covers a length field that counts the shorter attribute, so it differs for each length.
         let mut bytes = whole.clone();
-        append(
-            &mut bytes,
-            AttributeType::MESSAGE_INTEGRITY_SHA256,
-            &vec![0; len],
-        );
+        append(&mut bytes, AttributeType::MESSAGE_INTEGRITY_SHA256, &vec![0; len]);
         let mac = hmac_sha256(key.as_bytes(), &bytes[..20]);
         let copied = len.min(32);
         bytes[24..24 + copied].copy_from_slice(&mac[..copied]);
         let integrity = Message::decode(&bytes).unwrap().integrity().unwrap();
         assert_eq!(integrity.matches(&key), len == 32, "{len}");
-        assert_eq!(
-            integrity.matches_truncated(&key, 0),
-            [16, 20, 24, 28, 32].contains(&len),
-            "{len}"
-        );
-        assert_eq!(
-            integrity.matches_truncated(&key, 24),
-            [24, 28, 32].contains(&len),
-            "{len}"
-        );
+        assert_eq!(integrity.matches_truncated(&key, 0), [16, 20, 24, 28, 32].contains(&len), "{len}");
+        assert_eq!(integrity.matches_truncated(&key, 24), [24, 28, 32].contains(&len), "{len}");
     }
 }
 
@@ -305,24 +201,13 @@ fn message_integrity_of_another_length_than_twenty_never_matches() {
     for len in [0, 16, 19, 21, 24, 32] {
         let mut bytes = write(Class::Request, Method::Refresh, &[], OPEN);
         append(&mut bytes, AttributeType::MESSAGE_INTEGRITY, &vec![0; len]);
-        assert!(
-            !Message::decode(&bytes)
-                .unwrap()
-                .integrity()
-                .unwrap()
-                .matches(&key(PasswordAlgorithm::Md5))
-        );
+        assert!(!Message::decode(&bytes).unwrap().integrity().unwrap().matches(&key(PasswordAlgorithm::Md5)));
     }
 }
 
 #[test]
 fn wrong_fingerprint_is_refused() {
-    let good = write(
-        Class::Request,
-        Method::Binding,
-        &[Attribute::Software(b"x")],
-        SHA1_FINGERPRINTED,
-    );
+    let good = write(Class::Request, Method::Binding, &[Attribute::Software(b"x")], SHA1_FINGERPRINTED);
     assert!(Message::decode(&good).unwrap().has_fingerprint());
     for at in (8..good.len() - 8).chain(good.len() - 4..good.len()) {
         let mut bytes = good.clone();
@@ -333,17 +218,9 @@ fn wrong_fingerprint_is_refused() {
 
 #[test]
 fn fingerprint_that_is_not_last_is_refused() {
-    let mut bytes = write(
-        Class::Request,
-        Method::Binding,
-        &[],
-        crate::support::FINGERPRINTED,
-    );
+    let mut bytes = write(Class::Request, Method::Binding, &[], crate::support::FINGERPRINTED);
     append(&mut bytes, AttributeType::SOFTWARE, b"late");
-    assert_eq!(
-        Message::decode(&bytes).unwrap_err(),
-        DecodeError::Fingerprint
-    );
+    assert_eq!(Message::decode(&bytes).unwrap_err(), DecodeError::Fingerprint);
 }
 
 #[test]
@@ -353,10 +230,7 @@ fn every_unknown_required_attribute_is_listed_once_and_no_optional_one() {
         append(&mut bytes, AttributeType(number), &[1]);
     }
     let request = request(&bytes);
-    assert_eq!(
-        request.unknown.list(),
-        UnknownList(&[0x7F, 0x00, 0x00, 0x02, 0x00, 0x30])
-    );
+    assert_eq!(request.unknown.list(), UnknownList(&[0x7F, 0x00, 0x00, 0x02, 0x00, 0x30]));
     assert_eq!(request.malformed, None);
 }
 
@@ -366,20 +240,12 @@ fn list_of_unknown_attributes_is_bounded() {
     for number in 0x7000..0x7100 {
         append(&mut bytes, AttributeType(number), &[]);
     }
-    assert_eq!(
-        request(&bytes).unknown.list().iter().count(),
-        UNKNOWN_ATTRIBUTES_MAX
-    );
+    assert_eq!(request(&bytes).unknown.list().iter().count(), UNKNOWN_ATTRIBUTES_MAX);
 }
 
 #[test]
 fn attributes_of_answers_and_of_ice_are_ignored_in_a_request_whatever_their_form() {
-    let mut bytes = write(
-        Class::Request,
-        Method::Binding,
-        &[Attribute::Priority(1), Attribute::UseCandidate],
-        OPEN,
-    );
+    let mut bytes = write(Class::Request, Method::Binding, &[Attribute::Priority(1), Attribute::UseCandidate], OPEN);
     append(&mut bytes, AttributeType::ERROR_CODE, &[1]);
     append(&mut bytes, AttributeType::XOR_MAPPED_ADDRESS, &[1]);
     append(&mut bytes, AttributeType::SOFTWARE, &[b'x'; 800]);
@@ -395,58 +261,29 @@ fn several_peers_are_kept_in_order_and_too_many_are_noted() {
     attributes.extend(peers);
     let bytes = write(Class::Request, Method::CreatePermission, &attributes, SHA1);
     let kept = request(&bytes).peers;
-    assert_eq!(
-        (kept.first(), kept.iter().count(), kept.overflowed()),
-        (Some(v6()), PEERS_PER_REQUEST_MAX, false)
-    );
+    assert_eq!((kept.first(), kept.iter().count(), kept.overflowed()), (Some(v6()), PEERS_PER_REQUEST_MAX, false));
 
     attributes.push(Attribute::XorPeerAddress(v4()));
     let bytes = write(Class::Request, Method::CreatePermission, &attributes, SHA1);
     let kept = request(&bytes).peers;
-    assert_eq!(
-        (kept.iter().count(), kept.overflowed()),
-        (PEERS_PER_REQUEST_MAX, true)
-    );
+    assert_eq!((kept.iter().count(), kept.overflowed()), (PEERS_PER_REQUEST_MAX, true));
 }
 
 #[test]
 fn peer_address_of_no_family_is_malformed() {
-    let mut bytes = write(
-        Class::Request,
-        Method::CreatePermission,
-        &[Attribute::XorPeerAddress(v4())],
-        OPEN,
-    );
-    append(
-        &mut bytes,
-        AttributeType::XOR_PEER_ADDRESS,
-        &[0, 3, 1, 2, 3, 4, 5, 6],
-    );
-    assert_eq!(
-        request(&bytes).malformed,
-        Some(AttributeType::XOR_PEER_ADDRESS)
-    );
+    let mut bytes = write(Class::Request, Method::CreatePermission, &[Attribute::XorPeerAddress(v4())], OPEN);
+    append(&mut bytes, AttributeType::XOR_PEER_ADDRESS, &[0, 3, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(request(&bytes).malformed, Some(AttributeType::XOR_PEER_ADDRESS));
 }
 
 #[test]
 fn requested_family_that_nobody_registered_is_no_malformed_request() {
     let mut bytes = write(Class::Request, Method::Allocate, &[], OPEN);
-    append(
-        &mut bytes,
-        AttributeType::REQUESTED_ADDRESS_FAMILY,
-        &[7, 0, 0, 0],
-    );
-    append(
-        &mut bytes,
-        AttributeType::ADDITIONAL_ADDRESS_FAMILY,
-        &[2, 9, 9, 9],
-    );
+    append(&mut bytes, AttributeType::REQUESTED_ADDRESS_FAMILY, &[7, 0, 0, 0]);
+    append(&mut bytes, AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 9, 9, 9]);
     let request = request(&bytes);
     assert_eq!(request.requested_family, Some(FamilyWish::Unknown(7)));
-    assert_eq!(
-        request.additional_family,
-        Some(FamilyWish::Known(Family::V6))
-    );
+    assert_eq!(request.additional_family, Some(FamilyWish::Known(Family::V6)));
     assert_eq!(request.malformed, None);
 }
 
@@ -461,11 +298,9 @@ fn reserved_bits_of_even_port_do_not_count() {
 
 #[test]
 fn username_may_have_508_bytes_and_realm_and_nonce_763() {
-    for (attribute_type, bytes_max) in [
-        (AttributeType::USERNAME, 508),
-        (AttributeType::REALM, 763),
-        (AttributeType::NONCE, 763),
-    ] {
+    for (attribute_type, bytes_max) in
+        [(AttributeType::USERNAME, 508), (AttributeType::REALM, 763), (AttributeType::NONCE, 763)]
+    {
         for (len, malformed) in [(bytes_max, None), (bytes_max + 1, Some(attribute_type))] {
             let mut bytes = write(Class::Request, Method::Allocate, &[], OPEN);
             append(&mut bytes, attribute_type, &vec![b'a'; len]);
@@ -476,12 +311,7 @@ fn username_may_have_508_bytes_and_realm_and_nonce_763() {
 
 #[test]
 fn empty_nonce_is_there_and_empty() {
-    let bytes = write(
-        Class::Request,
-        Method::Allocate,
-        &[Attribute::Nonce(b"")],
-        OPEN,
-    );
+    let bytes = write(Class::Request, Method::Allocate, &[Attribute::Nonce(b"")], OPEN);
     assert_eq!(request(&bytes).nonce, Some(&b""[..]));
 }
 
@@ -499,11 +329,7 @@ fn data_is_a_range_of_the_input() {
     let bytes = write(
         Class::Indication,
         Method::Send,
-        &[
-            Attribute::XorPeerAddress(v4()),
-            Attribute::Data(b"five!"),
-            Attribute::DontFragment,
-        ],
+        &[Attribute::XorPeerAddress(v4()), Attribute::Data(b"five!"), Attribute::DontFragment],
         OPEN,
     );
     let request = request(&bytes);
@@ -525,12 +351,7 @@ fn padding_is_zero_even_in_a_buffer_that_was_used_before() {
 #[test]
 fn writer_appends_behind_what_the_buffer_holds() {
     let mut out = vec![1, 2, 3];
-    let alone = write(
-        Class::Request,
-        Method::Binding,
-        &[Attribute::Lifetime(1)],
-        SHA1_FINGERPRINTED,
-    );
+    let alone = write(Class::Request, Method::Binding, &[Attribute::Lifetime(1)], SHA1_FINGERPRINTED);
     let length = MessageWriter::new(&mut out, Class::Request, Method::Binding, TRANSACTION_ID)
         .attribute(&Attribute::Lifetime(1))
         .integrity(IntegrityAlgorithm::Sha1, &key(PasswordAlgorithm::Md5))
@@ -542,12 +363,7 @@ fn writer_appends_behind_what_the_buffer_holds() {
 
 #[test]
 fn message_that_would_be_too_long_is_not_written() {
-    for (len, fits) in [
-        (65_528, true),
-        (65_529, false),
-        (65_536, false),
-        (200_000, false),
-    ] {
+    for (len, fits) in [(65_528, true), (65_529, false), (65_536, false), (200_000, false)] {
         let mut out = vec![7];
         let result = MessageWriter::new(&mut out, Class::Indication, Method::Data, TRANSACTION_ID)
             .attribute(&Attribute::Data(&vec![0; len]))
@@ -559,38 +375,19 @@ fn message_that_would_be_too_long_is_not_written() {
 
 #[test]
 fn error_code_is_class_and_number_and_its_reserved_bits_do_not_count() {
-    let bytes = write(
-        Class::Error,
-        Method::Allocate,
-        &[Attribute::ErrorCode(ErrorCode::STALE_NONCE, b"why")],
-        OPEN,
-    );
+    let bytes = write(Class::Error, Method::Allocate, &[Attribute::ErrorCode(ErrorCode::STALE_NONCE, b"why")], OPEN);
     assert_eq!(bytes[20..31], [0, 9, 0, 7, 0, 0, 4, 38, b'w', b'h', b'y']);
     let reserved = [0xFF, 0xFF, 0xFC, 38];
     let decoded = Attribute::decode(AttributeType::ERROR_CODE, &reserved, &TRANSACTION_ID);
-    assert_eq!(
-        decoded,
-        Ok(Attribute::ErrorCode(ErrorCode::STALE_NONCE, b""))
-    );
+    assert_eq!(decoded, Ok(Attribute::ErrorCode(ErrorCode::STALE_NONCE, b"")));
     for (class, number) in [(2, 99), (7, 0), (4, 100)] {
-        assert!(
-            Attribute::decode(
-                AttributeType::ERROR_CODE,
-                &[0, 0, class, number],
-                &TRANSACTION_ID
-            )
-            .is_err()
-        );
+        assert!(Attribute::decode(AttributeType::ERROR_CODE, &[0, 0, class, number], &TRANSACTION_ID).is_err());
     }
     assert_eq!((ErrorCode::new(299), ErrorCode::new(700)), (None, None));
 }
 
 #[test]
 fn key_is_hidden_from_debug_output() {
-    let shown = format!(
-        "{:?} {:?}",
-        key(PasswordAlgorithm::Md5),
-        IntegrityKey::short_term(b"hunter2")
-    );
+    let shown = format!("{:?} {:?}", key(PasswordAlgorithm::Md5), IntegrityKey::short_term(b"hunter2"));
     assert_eq!(shown, "IntegrityKey(..) IntegrityKey(..)");
 }
