@@ -91,7 +91,7 @@ pub const STRANGER_BUCKETS: usize = 1 << 16;
 /// 6.2.1).
 pub const ANSWER_KEPT_SECS: u64 = 40;
 
-/// Answers kept by one server; the oldest goes first.
+/// Answers kept by one server; beyond, who has most of them loses his oldest.
 pub const ANSWERS_KEPT_MAX: usize = 8_192;
 
 /// Longest PADDING in an answer, in bytes; never more than the request brought (RFC 5780 section 7.6).

@@ -1,5 +1,6 @@
 //! Writes answers: what they take from their request, and what strangers are not told.
 
+use crate::answer_cache::UserDigest;
 use crate::attribute::Attribute;
 use crate::error_code::ErrorCode;
 use crate::five_tuple::FiveTuple;
@@ -17,6 +18,8 @@ pub(crate) struct ReplyTo {
     pub(crate) fingerprint: bool,
     /// The request's own bytes in short: tells a retransmission from another request.
     pub(crate) key: RequestKey,
+    /// Whose the request was; strangers are all alike, and nothing of theirs is kept.
+    pub(crate) user: UserDigest,
     /// How to sign: as the request was (RFC 8489 section 9.2.4). `None` for strangers.
     pub(crate) signature: Option<(IntegrityAlgorithm, IntegrityKey)>,
     /// SOFTWARE, only for those who have authenticated.
@@ -39,6 +42,7 @@ impl ReplyTo {
             transaction_id: request.transaction_id,
             fingerprint: request.fingerprint,
             key,
+            user: UserDigest(0),
             signature: None,
             software: None,
         }

@@ -1,5 +1,8 @@
 //! The way of a STUN message through the server: repeat, authentication, method, answer.
 
+use std::hash::BuildHasher;
+
+use crate::answer_cache::UserDigest;
 use crate::attribute::{Attribute, AttributeType, PasswordAlgorithms};
 use crate::authenticate::{self, Challenge, Session};
 use crate::error_code::ErrorCode;
@@ -56,6 +59,7 @@ impl Server {
             Ok(session) => {
                 let algorithm = request.integrity.map(|integrity| integrity.algorithm());
                 reply.signature = algorithm.map(|algorithm| (algorithm, session.key.clone()));
+                reply.user = UserDigest(self.hash.hash_one(session.quota_key(&client)));
                 reply.software = self.options.features.software.clone();
                 match self.dispatch(now, &request, &reply, session) {
                     Ok(Handled::Elsewhere { ticket }) => {
@@ -144,7 +148,7 @@ impl Server {
                 reply.error(code, &[])
             }
         };
-        self.answers.keep(now.mono_nanos, reply.key, answer.clone());
+        self.answers.keep(now.mono_nanos, reply.user, reply.key, answer.clone());
         self.send_answer(reply, answer);
     }
 

@@ -1,5 +1,7 @@
 //! A byte-identical repeat from the same 5-tuple is a retransmission and gets the same answer (RFC 8489 section 6.3.1).
 
+use postern_turn::limits::ANSWERS_KEPT_MAX;
+
 use crate::prelude::*;
 
 /// Sends the same bytes again and again and wants the same answer.
@@ -128,4 +130,19 @@ fn answers_to_strangers_are_not_kept() {
     world.pass_secs(1);
     let second = world.ask_raw(alice.client, &request).unwrap();
     assert_ne!(first.nonce(), second.nonce(), "made anew, with the nonce of its time");
+}
+
+#[test]
+fn a_flood_of_another_users_requests_drives_no_answer_out() {
+    let mut world = World::new();
+    let mut alice = Endpoint::new(&world, "198.51.100.1:4000");
+    world.greet(&mut alice);
+    let request = alice.signed(Method::Allocate, &[UDP]);
+    let first = world.ask_raw(alice.client, &request).unwrap();
+    let mut mallory = Endpoint::named(&world, "mallory", "198.51.100.66:4000");
+    world.greet(&mut mallory);
+    for _ in 0..2 * ANSWERS_KEPT_MAX {
+        assert_eq!(world.ask(&mut mallory, Method::Refresh, &[]).code(), Some(437));
+    }
+    assert_eq!(world.ask_raw(alice.client, &request), Some(first));
 }
