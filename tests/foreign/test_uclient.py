@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge_process import REPOSITORY, SECRET
+from edge_process import GENEROUS, REPOSITORY, SECRET
 from natlab import Addresses
 
 A = Addresses
@@ -52,7 +52,8 @@ FORMS = {
 @pytest.fixture(scope="module")
 def edge_changes():
     return {
-        "edge": {
+        "edge": GENEROUS
+        | {
             "dtls": [f"{A.EDGE}:443", f"[{A.EDGE_6}]:443"],
             "mobility": True,
             "auth": {"allocations_per_identity": 0},

@@ -56,9 +56,10 @@ def prometheus(lab, edge, tool, tmp_path_factory):
                 assert process.poll() is None, (directory / "log").read_text()[-2000:]
                 return []
         connection.request("GET", "/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
-        answer = json.loads(connection.getresponse().read() or b"{}")
+        response = connection.getresponse()
+        body = response.read()
         connection.close()
-        return answer.get("data", {}).get("result", [])
+        return json.loads(body)["data"]["result"] if response.status == 200 else []  # 503 until its store is open
 
     yield query
     process.kill()
