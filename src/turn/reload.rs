@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::error_code::ErrorCode;
 use crate::io::Now;
 use crate::options::Options;
 use crate::policy::{Purpose, Ruling};
@@ -36,7 +37,7 @@ impl Server {
         for id in connections {
             let peer = self.connections.get(&id).map(|connection| connection.peer());
             if peer.is_some_and(|peer| !allows(address(peer.0.ip()), Purpose::Permission)) {
-                self.drop_connection(id, true);
+                self.give_up(now, id, ErrorCode::FORBIDDEN);
             }
         }
         self.update_short_ways(now, at);

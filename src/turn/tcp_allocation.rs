@@ -135,7 +135,7 @@ impl Server {
     pub fn handle_peer_connect_failed(&mut self, now: Now, connection: ConnectionId) {
         let connecting = |found: &Connection| matches!(found.state, State::Connecting { .. });
         if self.connections.get(&connection).is_some_and(connecting) {
-            self.give_up(now, connection);
+            self.give_up(now, connection, ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE);
         }
     }
 
@@ -193,20 +193,20 @@ impl Server {
         };
         let overdue: Vec<ConnectionId> = allocation.connections.iter().copied().filter(overdue).collect();
         for id in overdue {
-            self.give_up(now, id);
+            self.give_up(now, id, ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE);
         }
     }
 
-    /// Ends a connection that never came to carry data; a Connect that waits for it is answered 447.
-    fn give_up(&mut self, now: Now, id: ConnectionId) {
-        let Some(connection) = self.forget_connection(id) else { return };
-        let State::Connecting { reply, asked, .. } = connection.state else {
-            return self.actions.push_back(Action::ClosePeer { connection: id });
+    /// Ends a connection; a Connect that still waits for it is answered with `code`.
+    pub(crate) fn give_up(&mut self, now: Now, id: ConnectionId, code: ErrorCode) {
+        let waiting = match self.connections.get(&id).map(|connection| &connection.state) {
+            Some(State::Connecting { reply, .. }) => Some(reply.clone()),
+            _ => None,
         };
-        if asked {
-            self.actions.push_back(Action::ClosePeer { connection: id });
+        self.drop_connection(id, true);
+        if let Some(reply) = waiting {
+            self.conclude(now, &reply, Err(code));
         }
-        self.conclude(now, &reply, Err(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE));
     }
 
     /// Ends all connections of an allocation that ends.

@@ -67,6 +67,22 @@ fn tcp_connections_to_peers_no_longer_allowed_are_closed() {
 }
 
 #[test]
+fn a_connect_that_waits_gets_403_when_its_peer_is_no_longer_allowed() {
+    let mut world = World::with(|setup| setup.features.tcp_allocations = true);
+    let mut alice = Endpoint::over(&world, "alice", "198.51.100.1:4000", Transport::Tcp);
+    world.greet(&mut alice);
+    assert_eq!(world.ask(&mut alice, Method::Allocate, &[TCP]).code(), None);
+    let request = alice.signed(Method::Connect, &[Attribute::XorPeerAddress(peer())]);
+    assert_eq!(world.ask_raw(alice.client, &request), None, "the answer waits for the connection");
+    let asked = world.asked_connection().unwrap();
+    world.take_actions();
+    world.reload(|setup| setup.policy.deny_peers = vec!["192.0.2.7/32".parse().unwrap()]);
+    assert_eq!(world.take_answer(&request).and_then(|answer| answer.code()), Some(403));
+    let actions = world.take_actions();
+    assert!(matches!(&actions[..], [Action::ClosePeer { connection }] if *connection == asked));
+}
+
+#[test]
 fn an_allocation_whose_key_was_removed_gets_401_relays_on_and_ends_at_its_lifetime() {
     let mut world = World::new();
     let (mut alice, relayed) = allocated(&mut world);
