@@ -209,6 +209,7 @@ impl Server {
             *owner = None;
         }
         self.actions.push_back(Action::CloseRelay { relay: relay.id, lease: relay.lease });
+        self.settle(at);
     }
 }
 

@@ -1,14 +1,15 @@
 //! Mobility (RFC 8016): an allocation follows its client to another 5-tuple, on another shard if need be.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
 
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, Relay};
+use crate::attribute::FamilyWish;
 use crate::authenticate::Session;
 use crate::error_code::ErrorCode;
 use crate::five_tuple::FiveTuple;
-use crate::io::{Action, Client, Now, RelayId};
+use crate::io::{Action, Client, Family, Now, RelayId};
 use crate::record::{EndReason, StartRecord};
 use crate::reply::ReplyTo;
 use crate::request::Request;
@@ -17,17 +18,28 @@ use crate::server::Server;
 pub use crate::ticket::TicketKey;
 use crate::ticket::{TICKET_BYTES, Ticket};
 
-/// Which shard each mobile allocation of the process lives on. Only mobility requests come here, never a packet.
+/// The mobile allocations of the process: on which shard each lives, and what decides about its next move. Only mobility
+/// requests come here, never a packet.
 #[derive(Debug, Default)]
-pub struct MobilityHomes(Mutex<HashMap<u64, u8>>);
+pub struct MobilityHomes(Mutex<HashMap<u64, Arc<Home>>>);
+
+/// What any shard must know of a mobile allocation to judge a Refresh with its ticket before anything moves.
+#[derive(Debug)]
+struct Home {
+    shard: u8,
+    /// Number of its newest ticket.
+    ticket: u32,
+    families: Vec<Family>,
+    session: Session,
+}
 
 impl MobilityHomes {
-    fn find(&self, serial: u64) -> Option<u8> {
-        self.lock().get(&serial).copied()
+    fn find(&self, serial: u64) -> Option<Arc<Home>> {
+        self.lock().get(&serial).cloned()
     }
 
-    fn settle(&self, serial: u64, shard: u8) {
-        self.lock().insert(serial, shard);
+    fn settle(&self, serial: u64, home: Home) {
+        self.lock().insert(serial, Arc::new(home));
     }
 
     pub(crate) fn forget(&self, serial: u64) {
@@ -35,8 +47,30 @@ impl MobilityHomes {
     }
 
     /// A panic elsewhere leaves the map whole: each change is one call.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, u8>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Home>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Home {
+    /// Whether the holder of this ticket may take the allocation along: 441, 400, 443.
+    fn judge(&self, ticket: Ticket, request: &Request<'_>, session: &Session) -> Result<(), ErrorCode> {
+        if !session.may_act_for(&self.session) {
+            return Err(ErrorCode::WRONG_CREDENTIALS);
+        }
+        if !self.honours(ticket) {
+            return Err(ErrorCode::BAD_REQUEST);
+        }
+        match request.requested_family {
+            Some(FamilyWish::Known(family)) if self.families.contains(&family) => Ok(()),
+            None => Ok(()),
+            Some(_) => Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH),
+        }
+    }
+
+    /// The newest ticket, or the one before: the answer with the newest may have been lost.
+    fn honours(&self, ticket: Ticket) -> bool {
+        ticket.number == self.ticket || ticket.number.checked_add(1) == Some(self.ticket)
     }
 }
 
@@ -66,15 +100,17 @@ impl ExportedAllocation {
 impl Server {
     /// The shard on which the allocation of this ticket lives; `None` when there is none (any more).
     pub fn shard_of_ticket(&self, ticket: &[u8]) -> Option<u8> {
-        self.shared.homes.find(self.shared.ticket_key.serial_of(ticket)?)
+        let serial = self.shared.ticket_key.ticket_of(ticket)?.serial;
+        self.shared.homes.find(serial).map(|home| home.shard)
     }
 
     /// Takes the allocation out whose mobility ticket this is, to be adopted by another shard's server; its relay
-    /// sockets go along (RFC 8016). `None`: no such ticket here. Only for the ticket of an [`Action::Adopt`], whose
-    /// holder has authenticated.
+    /// sockets go along (RFC 8016). `None`: no such ticket here, or it is outdated by now. Only for the ticket of an
+    /// [`Action::Adopt`], whose request was judged.
     pub fn export(&mut self, now: Now, ticket: &[u8]) -> Option<Box<ExportedAllocation>> {
-        let serial = self.shared.ticket_key.serial_of(ticket)?;
-        let at = self.mobile_at(now, serial)?;
+        let ticket = self.shared.ticket_key.ticket_of(ticket)?;
+        let at = self.mobile_at(now, ticket.serial)?;
+        self.shared.homes.find(ticket.serial).filter(|home| home.honours(ticket))?;
         self.withdraw_channels(at);
         let allocation = self.take_out(at)?;
         self.counters.allocations_exported += 1;
@@ -99,8 +135,8 @@ impl Server {
         // Another shard's count of reloads says nothing here.
         allocation.session.generation = u64::MAX;
         self.counters.allocations_adopted += 1;
-        self.shared.homes.settle(allocation.serial, self.shared.shard);
         let at = self.install(now, allocation);
+        self.settle(at);
         self.announce_channels(now, at);
         if !whole {
             self.end(now, at, EndReason::RelayLost);
@@ -121,29 +157,22 @@ impl Server {
         let sealed = request.mobility_ticket.unwrap_or_default();
         let ticket = self.shared.ticket_key.open(sealed, session.holder()).ok_or(ErrorCode::BAD_REQUEST)?;
         let home = self.shared.homes.find(ticket.serial).ok_or(ErrorCode::BAD_REQUEST)?;
+        home.judge(ticket, request, &session)?;
         let present = self.live_at(now, &reply.client);
-        if home != self.shared.shard {
+        if home.shard != self.shared.shard {
             if present.is_some() || self.serves(&reply.client) {
                 return Err(ErrorCode::ALLOCATION_MISMATCH);
             }
             return Ok(Handled::Elsewhere { ticket: sealed.to_vec() });
         }
         let at = self.mobile_at(now, ticket.serial).ok_or(ErrorCode::BAD_REQUEST)?;
-        let allocation = self.allocations.live(at).ok_or(ErrorCode::BAD_REQUEST)?;
-        if !session.may_act_for(&allocation.session) {
-            return Err(ErrorCode::WRONG_CREDENTIALS);
-        }
-        // The newest ticket, or the one before: the answer with the newest may have been lost.
-        let newest = allocation.ticket.unwrap_or_default();
-        if ticket.number != newest && ticket.number.checked_add(1) != Some(newest) {
-            return Err(ErrorCode::BAD_REQUEST);
-        }
-        match present {
+        // Nothing that is judged after this can fail: who is refused has moved nothing.
+        let at = match present {
             Some(other) if other != at => return Err(ErrorCode::ALLOCATION_MISMATCH),
-            Some(_) => {}
+            Some(same) => same,
             None if self.serves(&reply.client) => return Err(ErrorCode::ALLOCATION_MISMATCH),
-            None => self.move_to(now, at, reply.client),
-        }
+            None => self.move_to(now, at, reply.client).ok_or(ErrorCode::BAD_REQUEST)?,
+        };
         self.refresh(now, at, request, reply, session)
     }
 
@@ -153,8 +182,22 @@ impl Server {
         let number = allocation.ticket.map_or(0, |number| number.wrapping_add(1));
         allocation.ticket = Some(number);
         let ticket = Ticket { serial: allocation.serial, number };
-        self.shared.homes.settle(ticket.serial, self.shared.shard);
-        Some(self.shared.ticket_key.seal(ticket, allocation.session.holder()))
+        let sealed = self.shared.ticket_key.seal(ticket, allocation.session.holder());
+        self.settle(at);
+        Some(sealed)
+    }
+
+    /// Tells the other shards how a mobile allocation stands: whenever its shard, ticket, families or session change.
+    pub(crate) fn settle(&self, at: u32) {
+        let Some(allocation) = self.allocations.live(at) else { return };
+        let Some(ticket) = allocation.ticket else { return };
+        let home = Home {
+            shard: self.shared.shard,
+            ticket,
+            families: allocation.relays.iter().map(Relay::family).collect(),
+            session: allocation.session.clone(),
+        };
+        self.shared.homes.settle(allocation.serial, home);
     }
 
     fn mobile_at(&mut self, now: Now, serial: u64) -> Option<u32> {
@@ -163,13 +206,14 @@ impl Server {
     }
 
     /// From here on the allocation belongs to another 5-tuple; peers notice nothing.
-    fn move_to(&mut self, now: Now, at: u32, client: Client) {
+    fn move_to(&mut self, now: Now, at: u32, client: Client) -> Option<u32> {
         self.withdraw_channels(at);
-        let Some(mut allocation) = self.take_out(at) else { return };
+        let mut allocation = self.take_out(at)?;
         allocation.client = client;
         allocation.wheel_sec = u64::MAX;
         let at = self.install(now, allocation);
         self.announce_channels(now, at);
+        Some(at)
     }
 
     /// Takes the channels of an allocation out of the packet path; they stay bound.

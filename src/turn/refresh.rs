@@ -35,6 +35,10 @@ impl Server {
             self.release(now, at, family);
             return Ok(self.succeed(reply, &[Attribute::Lifetime(0)]));
         }
+        // As at Allocate: a byte stream cannot be cut to a rate by dropping from it.
+        if session.grant.bitrate_bps.is_some() && self.allocations.live(at).is_some_and(|allocation| allocation.tcp) {
+            return Err(ErrorCode::FORBIDDEN);
+        }
         let wished_secs = self.lifetime_secs(request.lifetime_secs);
         self.take_over(now, at, session);
         let allocation = self.allocations.live_mut(at).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
@@ -75,17 +79,19 @@ impl Server {
     fn take_over(&mut self, now: Now, at: u32, session: Session) {
         let valid_secs = self.valid_secs(now, &session.grant);
         let Some(allocation) = self.allocations.live_mut(at) else { return };
-        if !session.succeeds(&allocation.session) {
-            allocation.session = session;
-            return;
+        let newer = session.succeeds(&allocation.session);
+        if newer {
+            allocation.credential_ends_nanos = now.mono_nanos.saturating_add(valid_secs.saturating_mul(SECOND));
+            let bucket = allocation.bitrate.take();
+            allocation.bitrate = session.grant.bitrate_bps.map(|rate| match bucket {
+                Some(bucket) => bucket.at_rate(rate),
+                None => TokenBucket::new(rate),
+            });
         }
-        allocation.credential_ends_nanos = now.mono_nanos.saturating_add(valid_secs.saturating_mul(SECOND));
-        let bucket = allocation.bitrate.take();
-        allocation.bitrate = session.grant.bitrate_bps.map(|rate| match bucket {
-            Some(bucket) => bucket.at_rate(rate),
-            None => TokenBucket::new(rate),
-        });
         allocation.session = session;
-        self.remove_forbidden(now, at);
+        self.settle(at);
+        if newer {
+            self.remove_forbidden(now, at);
+        }
     }
 }

@@ -52,9 +52,9 @@ impl TicketKey {
         genuine.then(|| ticket_of(&content))
     }
 
-    /// The serial in a ticket of which the seal was judged before.
-    pub(crate) fn serial_of(&self, sealed: &[u8]) -> Option<u64> {
-        self.decrypt(sealed).map(|(_, content)| ticket_of(&content).serial)
+    /// What a ticket says of which the seal was judged before.
+    pub(crate) fn ticket_of(&self, sealed: &[u8]) -> Option<Ticket> {
+        self.decrypt(sealed).map(|(_, content)| ticket_of(&content))
     }
 
     fn decrypt(&self, sealed: &[u8]) -> Option<([u8; SEAL_BYTES], [u8; CONTENT_BYTES])> {

@@ -193,6 +193,57 @@ fn an_allocation_moves_to_the_shard_that_its_client_came_back_to() {
 }
 
 #[test]
+fn a_refused_refresh_from_elsewhere_moves_nothing() {
+    let mut old = World::with(mobile);
+    let mut new = old.sibling(mobile);
+    let (mut alice, relayed, ticket) = roaming(&mut old);
+    for world_is_home in [true, false] {
+        let world = if world_is_home { &mut old } else { &mut new };
+        let mut elsewhere = moved(world, "192.0.2.200:7000");
+        let wrong_family = [Attribute::RequestedAddressFamily(V6), Attribute::MobilityTicket(&ticket)];
+        assert_eq!(world.ask(&mut elsewhere, Method::Refresh, &wrong_family).code(), Some(443));
+        // The same name with another token: the ticket opens, the allocation is another user's.
+        elsewhere.use_token(&token(&world.setup, "alice", 20_000));
+        assert_eq!(come_back(world, &mut elsewhere, &ticket).code(), Some(441));
+        assert!(!world.take_actions().iter().any(|action| matches!(action, Action::Adopt { .. })));
+        assert!(old.relay(alice.client, &channel_data(0x4000, b"x")).is_ok(), "home {world_is_home}");
+    }
+    assert_eq!(old.deliver(relayed, peer(), b"x").unwrap().client, alice.client);
+    assert_eq!(old.ask(&mut alice, Method::Refresh, &[]).code(), None);
+}
+
+#[test]
+fn an_outdated_ticket_gets_400_on_another_shard_too() {
+    let mut old = World::with(mobile);
+    let mut new = old.sibling(mobile);
+    let (mut alice, _, first) = roaming(&mut old);
+    let second = come_back(&mut old, &mut alice, &first).ticket().unwrap();
+    come_back(&mut old, &mut alice, &second);
+    let mut elsewhere = moved(&mut new, "192.0.2.200:7000");
+    assert_eq!(come_back(&mut new, &mut elsewhere, &first).code(), Some(400));
+    assert!(old.server.export(old.now, &first).is_none(), "nor does its home give it away");
+    assert_eq!((old.server.allocations(), new.server.allocations()), (1, 0));
+}
+
+#[test]
+fn a_closed_family_is_known_to_the_other_shards() {
+    let mut old = World::with(mobile);
+    let mut new = old.sibling(mobile);
+    let mut alice = moved(&mut old, "198.51.100.1:4000");
+    let answer = old.ask(&mut alice, Method::Allocate, &[UDP, Attribute::AdditionalAddressFamily(V6), WANTED]);
+    let ticket = answer.ticket().unwrap();
+    let close_v6 = [Attribute::RequestedAddressFamily(V6), Attribute::Lifetime(0)];
+    assert_eq!(old.ask(&mut alice, Method::Refresh, &close_v6).code(), None);
+    let mut elsewhere = moved(&mut new, "192.0.2.200:7000");
+    let closed_family = [Attribute::RequestedAddressFamily(V6), Attribute::MobilityTicket(&ticket)];
+    assert_eq!(new.ask(&mut elsewhere, Method::Refresh, &closed_family).code(), Some(443));
+    let open_family = [Attribute::RequestedAddressFamily(V4), Attribute::MobilityTicket(&ticket)];
+    assert!(new.try_ask(&mut elsewhere, Method::Refresh, &open_family).is_none(), "it is on its way");
+    let (client, message) = adopt(&mut old, &mut new);
+    assert_eq!(new.ask_raw(client, &message).unwrap().code(), None);
+}
+
+#[test]
 fn a_ticket_whose_allocation_has_ended_is_nowhere() {
     let mut world = World::with(mobile);
     let (mut alice, _, ticket) = roaming(&mut world);

@@ -344,3 +344,19 @@ fn a_token_with_a_bitrate_gets_no_tcp_allocation() {
     assert_eq!(world.ask(&mut alice, Method::Allocate, &[TCP]).code(), Some(403));
     assert_eq!(world.ask(&mut alice, Method::Allocate, &[UDP]).code(), None);
 }
+
+#[test]
+fn a_newer_token_with_a_bitrate_does_not_take_a_tcp_allocation_over() {
+    let mut world = tcp_world();
+    let issuer = postern_token::Issuer::new(&world.setup.ring());
+    let claims =
+        |expiry, bitrate_bps| postern_token::Claims { bitrate_bps, ..postern_token::Claims::new("alice", expiry) };
+    let free = issuer.issue_extended(&claims(2_000_000_000, None)).unwrap();
+    let limited = issuer.issue_extended(&claims(2_000_000_001, Some(64_000))).unwrap();
+    let mut alice = Endpoint::with_token(&free, "198.51.100.1:4000", Transport::Tcp);
+    world.greet(&mut alice);
+    assert_eq!(world.ask(&mut alice, Method::Allocate, &[TCP]).code(), None);
+    alice.use_token(&limited);
+    assert_eq!(world.ask(&mut alice, Method::Refresh, &[]).code(), Some(403));
+    assert_eq!(world.ask(&mut alice, Method::Refresh, &[Attribute::Lifetime(0)]).code(), None, "but it may end it");
+}
