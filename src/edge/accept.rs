@@ -21,19 +21,30 @@ pub(crate) fn first_message(bytes: &[u8]) -> FirstMessage {
     }
 }
 
+/// Why a client's connection is closed before any shard had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    NoDescriptor,
+    InboxFull,
+}
+
 /// Moves the connection to the shard that it belongs to: a data connection to its allocation's owner (RFC 6062), any other to the
-/// least loaded. What cannot be taken is closed by being dropped.
-pub(crate) fn hand_over(shared: &Arc<Shared>, accepted: Accepted) {
+/// least loaded.
+///
+/// # Errors
+/// What cannot be taken is closed by being dropped.
+pub(crate) fn hand_over(shared: &Arc<Shared>, accepted: Accepted) -> Result<(), TurnedAway> {
     let shards = shared.shards();
     let owner = data_connection_owner(&accepted.buffered).filter(|&owner| owner < shards.len());
     let least = || (0..shards.len()).min_by_key(|&index| shards[index].streams.load(Ordering::Relaxed));
-    let Some(index) = owner.or_else(least) else { return };
+    let Some(index) = owner.or_else(least) else { return Ok(()) };
     if !shared.descriptors.take_for_client() {
-        return tracing::debug!(client = %accepted.peer, "no descriptor left for a client's connection");
+        return Err(TurnedAway::NoDescriptor);
     }
-    if shards[index].send(ToShard::Stream(Box::new(accepted))).is_err() {
+    shards[index].send(ToShard::Stream(Box::new(accepted))).map_err(|_| {
         shared.descriptors.give_back();
-    }
+        TurnedAway::InboxFull
+    })
 }
 
 /// The shard that a ConnectionBind belongs to, by the connection id that the shard itself made. Nothing is believed here: the

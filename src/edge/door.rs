@@ -7,6 +7,8 @@ use postern_net::listener::{Accepted, ListenerEvent};
 use postern_telemetry::labels::{CloseReason, Transport};
 use postern_telemetry::{EdgeCells, RepeatLimit};
 
+use crate::accept::TurnedAway;
+
 pub(crate) struct Door {
     cells: Arc<EdgeCells>,
     full: RepeatLimit,
@@ -24,6 +26,17 @@ impl Door {
         if accepted.tls.is_some() {
             self.cells.handshake_seconds.observe(Transport::Tls, accepted.handshake.as_secs_f64());
         }
+    }
+
+    /// It never got there.
+    pub(crate) fn on_turned_away(&self, why: TurnedAway) {
+        self.cells.streams_closed.add(CloseReason::Limit, 1);
+        self.warn_full(match why {
+            TurnedAway::NoDescriptor => {
+                "no descriptor is left for a client's connection; raise the descriptor limit (LimitNOFILE)"
+            }
+            TurnedAway::InboxFull => "a shard has more new connections than it can take; some are closed",
+        });
     }
 
     pub(crate) fn on_event(&self, event: &ListenerEvent) {

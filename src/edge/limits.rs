@@ -28,9 +28,10 @@ pub(crate) const INBOX_MAX: usize = 4096;
 pub(crate) const MESSAGES_PER_TURN: usize = 64;
 /// A stream without an allocation lives this long.
 pub(crate) const UNAUTHENTICATED_STREAM: Duration = Duration::from_secs(10);
-/// Half-open connections of all listeners together.
-pub(crate) const HALF_OPEN_MAX: usize = 4096;
-/// Descriptors that allocations never use: accept, telemetry, reload, the token service, logs.
+/// Half-open connections of all listeners together, where the descriptor limit is eight times as much or more; else an eighth
+/// of it, so that strangers take none from allocations.
+pub(crate) const HALF_OPEN_MAX: u64 = 4096;
+/// Descriptors that allocations never use, beside those of half-open connections: telemetry, reload, the token service, logs.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
 /// Of those, how many clients' connections may take when everything else is used up.
 pub(crate) const DESCRIPTORS_FOR_CLIENTS: u64 = 128;

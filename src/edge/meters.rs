@@ -24,6 +24,7 @@ pub(crate) struct Meters {
     slow_turns: u64,
     drops: Drops,
     socket_errors: RepeatLimit,
+    relays_not_opened: RepeatLimit,
     mono_millis: u64,
 }
 
@@ -45,6 +46,7 @@ impl Meters {
             slow_turns: 0,
             drops: Drops::default(),
             socket_errors: RepeatLimit::default(),
+            relays_not_opened: RepeatLimit::default(),
             mono_millis: 0,
         }
     }
@@ -112,6 +114,12 @@ impl Meters {
     pub(crate) fn relay_failed(&mut self, local: SocketAddr, error: &io::Error) {
         if let Some(repeats) = self.socket_errors.admit(self.mono_millis) {
             tracing::warn!(%local, %error, %repeats, "receiving on a relay socket failed");
+        }
+    }
+
+    pub(crate) fn relay_not_opened(&mut self, local: SocketAddr, error: &io::Error) {
+        if let Some(repeats) = self.relays_not_opened.admit(self.mono_millis) {
+            tracing::warn!(%local, %error, %repeats, "a relay socket could not be opened; raise the descriptor limit or mend edge.relay.addresses");
         }
     }
 

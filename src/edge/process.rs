@@ -86,7 +86,8 @@ impl Edge {
         let watched = config.fingerprint.clone();
         let own_addresses = system::own_addresses()?;
         let (soft, _) = system::raise_descriptor_limit()?;
-        let descriptors_max = soft.saturating_sub(limits::DESCRIPTORS_RESERVED);
+        let half_open_max = limits::HALF_OPEN_MAX.min(soft / 8);
+        let descriptors_max = soft.saturating_sub(limits::DESCRIPTORS_RESERVED + half_open_max);
         let edge = &config.edge;
         let cores = system::cores();
         let shards = if edge.shards == 0 { cores.len().max(1) } else { usize::from(edge.shards) };
@@ -119,7 +120,7 @@ impl Edge {
         startup_checks::warn(&config, &prepared, &control, descriptors_max);
         let tls = Arc::new(ArcSwapOption::from(tls_config(&config)?));
         let tokens = Tokens::start(&config, &control).await?;
-        let service = stream_service(&config, &shared, &tls, &control);
+        let service = stream_service(&config, half_open_max as usize, &shared, &tls, &control);
         let mut running = Self {
             origin,
             own_addresses,
@@ -289,7 +290,9 @@ impl Edge {
         let expired = self.shared.broker().handle_timeout(now_nanos);
         for reservation in expired {
             // The socket closes with the drop.
-            drop(self.shared.take_reserved(reservation.port.lease));
+            if self.shared.take_reserved(reservation.port.lease).is_some() {
+                self.shared.descriptors.give_back();
+            }
         }
         let shared = Arc::clone(&self.shared);
         for index in self.listeners.close_unused(|listener| shared.clients(listener)) {
@@ -368,13 +371,14 @@ fn live(birth: Birth, core: Option<usize>) {
 
 fn stream_service(
     config: &Config,
+    half_open_max: usize,
     shared: &Arc<Shared>,
     tls: &Arc<ArcSwapOption<ServerConfig>>,
     control: &Arc<EdgeCells>,
 ) -> StreamService {
     let half_open = HalfOpen::new(ListenerLimits {
         first_message: limits::UNAUTHENTICATED_STREAM,
-        half_open_max: limits::HALF_OPEN_MAX,
+        half_open_max,
         half_open_per_source_max: config.edge.limits.handshakes_per_source as usize,
     });
     let (shared, tls, door) = (Arc::clone(shared), Arc::clone(tls), Arc::new(Door::new(Arc::clone(control))));
@@ -384,7 +388,9 @@ fn stream_service(
         half_open,
         on_accepted: Arc::new(move |accepted| {
             door.on_accepted(&accepted);
-            accept::hand_over(&shared, accepted);
+            if let Err(why) = accept::hand_over(&shared, accepted) {
+                door.on_turned_away(why);
+            }
         }),
         on_event: Arc::new(move |event| events.on_event(&event)),
     }

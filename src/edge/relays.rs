@@ -85,8 +85,12 @@ impl Shard {
     fn redeem(&mut self, drawn: &Drawn, turn: Turn) -> Result<OpenedRelays, RelayFailure> {
         let Some(&port) = drawn.relays.first() else { return Err(RelayFailure::BadReservation) };
         let socket = self.shared.take_reserved(port.lease).ok_or(RelayFailure::BadReservation);
-        let relay = socket.map(|socket| self.udp_relay(socket));
-        let opened = relay.and_then(|relay| self.keep(port, relay));
+        let opened = socket.and_then(|socket| {
+            // Its place among the descriptors, which `keep` takes anew.
+            self.shared.descriptors.give_back();
+            let relay = self.udp_relay(socket);
+            self.keep(port, relay)
+        });
         if opened.is_err() {
             self.shared.broker().close(turn.now.mono_nanos, port.lease);
         }
@@ -125,13 +129,8 @@ impl Shard {
                 Ok((relay, reserved.transpose()?))
             });
             let failure = match bound {
-                Ok((relay, reserved)) => match self.keep(port, relay) {
-                    Ok(opened) => {
-                        if let Some((lease, socket)) = reserved {
-                            self.shared.keep_reserved(lease, socket);
-                        }
-                        return Ok(opened);
-                    }
+                Ok((relay, reserved)) => match self.keep_both(port, relay, reserved) {
+                    Ok(opened) => return Ok(opened),
                     Err(failure) => failure,
                 },
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -141,7 +140,7 @@ impl Shard {
                     above = again.get(1).copied();
                     continue;
                 }
-                Err(error) => bind_failure(port.local, &error),
+                Err(error) => self.bind_failure(port.local, &error),
             };
             self.shared.broker().close(turn.now.mono_nanos, port.lease);
             return Err(failure);
@@ -172,6 +171,25 @@ impl Shard {
         Relay::Udp(UdpRelay { socket, quality, kernel_drops_seen: 0 })
     }
 
+    /// Keeps the relay, and the socket above it until its reservation is redeemed or runs out; both or none.
+    fn keep_both(
+        &mut self,
+        port: LeasedPort,
+        relay: Relay,
+        reserved: Option<(u64, UdpSocket)>,
+    ) -> Result<OpenedRelay, RelayFailure> {
+        let Some((lease, socket)) = reserved else { return self.keep(port, relay) };
+        if !self.shared.descriptors.take() {
+            return Err(RelayFailure::Exhausted);
+        }
+        let opened = self.keep(port, relay);
+        match opened {
+            Ok(_) => self.shared.keep_reserved(lease, socket),
+            Err(_) => self.shared.descriptors.give_back(),
+        }
+        opened
+    }
+
     /// Puts the socket under watch and tells the broker that the port is live.
     fn keep(&mut self, port: LeasedPort, relay: Relay) -> Result<OpenedRelay, RelayFailure> {
         if !self.shared.descriptors.take() {
@@ -180,7 +198,7 @@ impl Shard {
         let index = self.relays.vacant_key() as u32;
         if let Err(error) = relay.register(&self.reactor, index) {
             self.shared.descriptors.give_back();
-            return Err(bind_failure(port.local, &error));
+            return Err(self.bind_failure(port.local, &error));
         }
         if let Relay::Udp(udp) = &relay {
             self.meters.relay_buffers(udp.socket.effective_recv_buffer());
@@ -198,11 +216,11 @@ impl Shard {
         self.shared.broker().close(turn.now.mono_nanos, lease);
         self.shared.publish_ports();
     }
-}
 
-fn bind_failure(local: SocketAddr, error: &io::Error) -> RelayFailure {
-    tracing::warn!(%local, %error, "a relay socket could not be opened; raise the descriptor limit or mend edge.relay.addresses");
-    RelayFailure::Exhausted
+    fn bind_failure(&mut self, local: SocketAddr, error: &io::Error) -> RelayFailure {
+        self.meters.relay_not_opened(local, error);
+        RelayFailure::Exhausted
+    }
 }
 
 fn family(local: SocketAddr) -> Family {

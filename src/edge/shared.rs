@@ -20,7 +20,8 @@ use crate::records::RecordSink;
 /// One per process; shards touch it for control work only, never for a packet.
 pub(crate) struct Shared {
     broker: Mutex<Broker>,
-    /// Sockets of ports that EVEN-PORT reserved, by lease, until their token is redeemed or runs out.
+    /// Sockets of ports that EVEN-PORT reserved, by lease, until their token is redeemed or runs out. Each has a place among
+    /// `descriptors`.
     reserved: Mutex<HashMap<u64, UdpSocket>>,
     shards: OnceLock<Vec<ShardHandle>>,
     pub(crate) descriptors: DescriptorBudget,
