@@ -26,6 +26,8 @@ enum State {
     Open,
     /// Serves the clients it has.
     Retired,
+    /// Without clients; not every shard is told yet.
+    Closing,
     Closed,
 }
 
@@ -185,16 +187,23 @@ impl Listeners {
         Ok(Published { added, revived, retired })
     }
 
-    /// Retired listeners that no client uses any more; they count as closed from here on.
-    pub(crate) fn close_unused(&mut self, clients: impl Fn(u16) -> i64) -> Vec<u16> {
-        let mut closed = Vec::new();
+    /// Retired listeners that no client uses any more: to be closed on every shard, and then [`closed`](Self::closed).
+    pub(crate) fn closing(&mut self, clients: impl Fn(u16) -> i64) -> Vec<u16> {
+        let mut closing = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
             if entry.state == State::Retired && clients(index as u16) <= 0 {
-                entry.state = State::Closed;
-                closed.push(index as u16);
+                entry.state = State::Closing;
+            }
+            if entry.state == State::Closing {
+                closing.push(index as u16);
             }
         }
-        closed
+        closing
+    }
+
+    /// Every shard has been told.
+    pub(crate) fn closed(&mut self, index: u16) {
+        self.entries[usize::from(index)].state = State::Closed;
     }
 
     /// Addresses that clients can come to now.

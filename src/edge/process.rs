@@ -295,10 +295,11 @@ impl Edge {
             }
         }
         let shared = Arc::clone(&self.shared);
-        for index in self.listeners.close_unused(|listener| shared.clients(listener)) {
-            for shard in self.shared.shards() {
-                // A full inbox: the socket stays open a while, and nobody uses it.
-                let _ = shard.send(ToShard::CloseListener(index));
+        for index in self.listeners.closing(|listener| shared.clients(listener)) {
+            let told = |shard: &ShardHandle| shard.send(ToShard::CloseListener(index)).is_ok();
+            // A full inbox is told at the next tick; being told twice does no harm.
+            if shared.shards().iter().all(told) {
+                self.listeners.closed(index);
             }
         }
         self.control.streams_half_open.set((), self.service.half_open.count() as u64);
@@ -311,6 +312,11 @@ impl Edge {
         if let Some(tokens) = &self.tokens {
             tokens.drain();
         }
+        self.drain_shards();
+    }
+
+    /// Again each second while draining: an inbox may have been full.
+    pub(crate) fn drain_shards(&self) {
         for shard in self.shared.shards() {
             let _ = shard.send(ToShard::Drain);
         }
@@ -318,10 +324,10 @@ impl Edge {
 
     /// Ends every allocation with its record and waits for the shards, a second at most.
     pub(crate) async fn end(self) {
-        for shard in self.shared.shards() {
-            let _ = shard.send(ToShard::End);
-        }
+        let mut untold: Vec<&ShardHandle> = self.shared.shards().iter().collect();
         for _ in 0..100 {
+            // A full inbox is told once it has room.
+            untold.retain(|shard| shard.send(ToShard::End).is_err());
             if self.threads.iter().all(JoinHandle::is_finished) {
                 break;
             }

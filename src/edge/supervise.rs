@@ -59,9 +59,12 @@ pub async fn run(loaded: Loaded, origin: Origin, stop: Stop, ready: impl FnOnce(
             }
             _ = tick.tick() => {
                 edge.tick();
-                if deadline.is_some() && edge.shared.allocations() <= 0 {
-                    tracing::info!("drained: the last allocation has ended");
-                    break;
+                if deadline.is_some() {
+                    edge.drain_shards();
+                    if edge.shared.allocations() <= 0 {
+                        tracing::info!("drained: the last allocation has ended");
+                        break;
+                    }
                 }
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
