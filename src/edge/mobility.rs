@@ -6,6 +6,7 @@ use postern_turn::mobility::ExportedAllocation;
 use crate::relays::Relay;
 use crate::shard::{Shard, Turn};
 use crate::shared::ToShard;
+use crate::streams::{is_stream, stream_of};
 
 /// An allocation on its way, with the authenticated request that asked for it.
 pub(crate) struct Adoption {
@@ -38,6 +39,10 @@ impl Shard {
     pub(crate) fn adopt(&mut self, adoption: Adoption, turn: Turn) {
         let (client, message) = (adoption.client, adoption.message.clone());
         self.take_in(adoption, turn);
+        if is_stream(client.transport) && stream_of(&mut self.streams, &client).is_none() {
+            // It left meanwhile; its ticket finds the allocation here when it comes back.
+            return;
+        }
         let verdict = self.server.handle_datagram(turn.now, client, 0, &message);
         debug_assert!(!matches!(verdict, Verdict::ToPeer { .. }), "a request is control");
         self.carry_out(turn);

@@ -207,7 +207,7 @@ pub(crate) fn queue_media(
 
 /// The stream of this very client. The server may speak of one that is gone (a data connection that ended with its pipe, an
 /// allocation that moved to a client which left meanwhile), whose index is another's by now.
-fn stream_of<'a>(streams: &'a mut Slab<ClientStream>, client: &Client) -> Option<&'a mut ClientStream> {
+pub(crate) fn stream_of<'a>(streams: &'a mut Slab<ClientStream>, client: &Client) -> Option<&'a mut ClientStream> {
     streams.get_mut(client.stream as usize).filter(|entry| entry.client == *client)
 }
 
