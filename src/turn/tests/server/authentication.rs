@@ -378,11 +378,65 @@ fn an_expired_credential_gets_401_on_every_request() {
     world.jump_nanos(100 * SECOND - 1);
     let mut other = Endpoint::with_token(&short, "198.51.100.1:4001", Transport::Udp);
     world.greet(&mut other);
-    for method in [Method::Allocate, Method::Refresh, Method::CreatePermission, Method::ChannelBind] {
+    for method in [
+        Method::Allocate,
+        Method::Refresh,
+        Method::CreatePermission,
+        Method::ChannelBind,
+        Method::Connect,
+        Method::ConnectionBind,
+    ] {
         assert_eq!(
             world.ask(&mut other, method, &[UDP, Attribute::XorPeerAddress(peer())]).code(),
             Some(401),
             "{method:?}"
         );
     }
+}
+
+#[test]
+fn without_an_allocation_every_request_about_one_gets_437() {
+    let mut world = World::new();
+    let mut alice = alice(&mut world);
+    for method in [Method::Refresh, Method::CreatePermission, Method::ChannelBind, Method::Connect] {
+        let answer =
+            world.ask(&mut alice, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
+        assert_eq!(answer.code(), Some(437), "{method:?}");
+        assert!(answer.integrity_for(&alice).is_some());
+    }
+}
+
+#[test]
+fn by_another_user_every_request_about_an_allocation_gets_441() {
+    let mut world = World::new();
+    let (mut alice, relayed) = allocated(&mut world);
+    alice.use_token(&token(&world.setup, "mallory", 36_000));
+    for method in [Method::Refresh, Method::CreatePermission, Method::ChannelBind, Method::Connect] {
+        let answer =
+            world.ask(&mut alice, method, &[Attribute::XorPeerAddress(peer()), Attribute::ChannelNumber(0x4000)]);
+        assert_eq!(answer.code(), Some(441), "{method:?}");
+    }
+    assert_eq!(world.deliver(relayed, peer(), b"x"), Err(DropReason::NoPermission));
+}
+
+#[test]
+fn the_key_is_md5_unless_the_client_chooses_sha256_of_the_list() {
+    for algorithm in [None, Some(PasswordAlgorithm::Md5), Some(PasswordAlgorithm::Sha256)] {
+        let mut world = World::new();
+        let mut alice = alice(&mut world);
+        alice.algorithm = algorithm;
+        assert_eq!(allocate_code(&mut world, &mut alice), None, "{algorithm:?}");
+    }
+    let mut world = World::new();
+    let mut alice = alice(&mut world);
+    // The key of SHA-256 with a request that says nothing about algorithms.
+    let attributes = [
+        UDP,
+        Attribute::Username(&alice.username.clone()),
+        Attribute::Realm(REALM.as_bytes()),
+        Attribute::Nonce(&alice.nonce.clone()),
+    ];
+    alice.algorithm = Some(PasswordAlgorithm::Sha256);
+    let request = alice.write(Class::Request, Method::Allocate, &attributes, true);
+    assert_eq!(world.ask_raw(alice.client, &request).unwrap().code(), Some(401));
 }
