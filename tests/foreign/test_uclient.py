@@ -80,7 +80,7 @@ def outputs(lab, edge, echo_peer, tool, in_range):
             name = waiting.pop(0)
             kind, arguments, server = FORMS[name]
             command = [client, "-u", name, "-W", SECRET, "-n", MESSAGES, "-m", CLIENTS, *arguments, server]
-            file = open(edge.directory / f"uclient-{name}.txt", "w+")
+            file = open(edge.directory / f"uclient-{name}.txt", "w+", errors="replace")
             process = lab.endpoint("a", kind).start(*command, stdout=file, stderr=subprocess.STDOUT, env=in_range)
             running[name] = process, file, time.monotonic() + 45
         for name, (process, file, deadline) in list(running.items()):

@@ -81,7 +81,7 @@ class Namespace:
         """Runs to the end and returns the completed process; output is text and is captured."""
         return subprocess.run(
             self.argv(*command),
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "stdin": subprocess.DEVNULL}
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace", "stdin": subprocess.DEVNULL}
             | options,
             timeout=timeout,
         )
