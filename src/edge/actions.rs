@@ -36,9 +36,15 @@ impl Shard {
                     self.meters.allocation_started(&record);
                     self.shared.records.started(&record);
                 }
+                Action::Moved { from, to } => {
+                    self.shared.client_came(to.listener);
+                    self.shared.client_went(from.listener);
+                    self.set_authenticated(from, false, turn);
+                    self.set_authenticated(to, true, turn);
+                }
                 Action::Ended(record, reason) => {
-                    self.shared.client_went(record.start.client.listener);
-                    self.set_authenticated(record.start.client, false, turn);
+                    self.shared.client_went(record.client.listener);
+                    self.set_authenticated(record.client, false, turn);
                     self.meters.allocation_ended(&record, reason);
                     let media = self.media_of(&record.relay_ids);
                     self.shared.records.ended(&record, reason, &media);

@@ -27,6 +27,7 @@ impl Shard {
             }
         }
         self.carry_out(turn);
+        self.set_authenticated(exported.client(), false, turn);
         let adoption = Box::new(Adoption { exported, relays, client, message });
         let Some(adopter) = self.shared.shards().get(to) else { return };
         if let Err(ToShard::Adopted(back)) = adopter.send(ToShard::Adopted(adoption)) {

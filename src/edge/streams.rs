@@ -181,7 +181,7 @@ impl Shard {
         {
             self.stream_deadlines.pop_front();
             let entry = self.streams.get(index as usize).filter(|entry| entry.birth == birth);
-            // An allocation that moved here (RFC 8016) never told that it started.
+            // An allocation that could not move (RFC 8016) is here again.
             let is_due = |entry: &ClientStream| entry.deadline.is_some_and(|deadline| deadline <= turn.instant);
             if entry.is_some_and(|entry| is_due(entry) && !self.server.serves(&entry.client)) {
                 self.lose_stream(index, CloseReason::Idle, turn);

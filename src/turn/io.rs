@@ -171,6 +171,11 @@ pub enum Action {
         peer: Peer,
     },
     Started(Box<StartRecord>),
+    /// The allocation's client came back from another 5-tuple (RFC 8016).
+    Moved {
+        from: Client,
+        to: Client,
+    },
     Ended(Box<EndRecord>, EndReason),
     /// Something an operator should read, at most as often as its limit allows.
     Warn(Warning),

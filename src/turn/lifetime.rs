@@ -221,6 +221,7 @@ fn end_record(now: Now, allocation: Allocation) -> EndRecord {
     EndRecord {
         relay_ids: allocation.relays.iter().map(|relay| relay.id).collect(),
         start: allocation.start,
+        client: allocation.client,
         ended: now,
         peers: allocation.peers_recorded,
         to_peer: allocation.to_peer,

@@ -209,7 +209,8 @@ impl Server {
     fn move_to(&mut self, now: Now, at: u32, client: Client) -> Option<u32> {
         self.withdraw_channels(at);
         let mut allocation = self.take_out(at)?;
-        allocation.client = client;
+        let from = std::mem::replace(&mut allocation.client, client);
+        self.actions.push_back(Action::Moved { from, to: client });
         allocation.wheel_sec = u64::MAX;
         let at = self.install(now, allocation);
         self.announce_channels(now, at);

@@ -42,6 +42,8 @@ pub struct StartRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndRecord {
     pub start: StartRecord,
+    /// The 5-tuple at the end: another than at the start if the allocation moved (RFC 8016).
+    pub client: Client,
     pub ended: Now,
     /// The shell's indices of its relay sockets; `Ended` comes before their `CloseRelay`, so that what the shell knows of
     /// them (media quality) can still go into the record.

@@ -263,7 +263,7 @@ impl Edge {
                 }
                 Action::Started(record) => self.effects.push(Effect::Started(record)),
                 Action::Ended(record, reason) => self.effects.push(Effect::Ended(record, reason)),
-                Action::Warn(_) | Action::CloseClient { .. } => {}
+                Action::Warn(_) | Action::CloseClient { .. } | Action::Moved { .. } => {}
                 Action::ConnectPeer { .. } | Action::Splice { .. } | Action::ClosePeer { .. } => {
                     unreachable!("TCP allocations are switched off")
                 }
