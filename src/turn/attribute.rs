@@ -203,7 +203,7 @@ impl<'a> Attribute<'a> {
             AttributeType::USERNAME => at_most(value, USERNAME_BYTES_MAX).map(Self::Username),
             AttributeType::ERROR_CODE => error_code(value).map(|(_, code, reason)| Self::ErrorCode(code, reason)),
             AttributeType::UNKNOWN_ATTRIBUTES => {
-                (value.len() % 2 == 0).then_some(Self::UnknownAttributes(UnknownList(value)))
+                (value.len().is_multiple_of(2)).then_some(Self::UnknownAttributes(UnknownList(value)))
             }
             AttributeType::CHANNEL_NUMBER => {
                 exact(value).map(|[high, low, _, _]: [u8; 4]| Self::ChannelNumber(u16::from_be_bytes([high, low])))

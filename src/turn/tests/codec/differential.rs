@@ -331,7 +331,7 @@ fn compare(decoder: &MessageDecoder, bytes: &[u8], needed: &mut BTreeSet<usize>)
         Ok(message) => message,
         // stun-rs takes any length, reads only as far as the length field says, and checks a FINGERPRINT only when told
         // to; an attribute that overruns the message both refuse.
-        Err(DecodeError::NotStun) if theirs_whole.is_ok() && bytes[3] % 4 == 0 => {
+        Err(DecodeError::NotStun) if theirs_whole.is_ok() && bytes[3].is_multiple_of(4) => {
             return Err("we alone do not see STUN".to_owned());
         }
         Err(DecodeError::Truncated) if theirs_whole.is_ok() => {

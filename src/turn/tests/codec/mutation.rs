@@ -89,7 +89,7 @@ fn planted_panic_is_found() {
         let planted = Request::from_message(&message).lifetime_secs.is_some_and(|secs| secs >> 24 == 0x80);
         assert!(!planted, "planted");
     });
-    let finding = found.err().expect("a planted panic was not found within a minute");
+    let finding = found.expect_err("a planted panic was not found within a minute");
     assert_eq!(finding.message, "planted");
     assert_eq!(mutate(&mut Numbers(finding.seed), &corpus()), finding.input, "a seed gives the same input again");
 }
