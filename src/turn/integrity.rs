@@ -194,7 +194,9 @@ impl<'a> Integrity<'a> {
         let len = self.mac.len();
         let fits = match self.algorithm {
             IntegrityAlgorithm::Sha1 => len == self.algorithm.mac_bytes(),
-            IntegrityAlgorithm::Sha256 => (bytes_min.max(SHA256_MAC_BYTES_MIN)..=32).contains(&len) && len.is_multiple_of(4),
+            IntegrityAlgorithm::Sha256 => {
+                (bytes_min.max(SHA256_MAC_BYTES_MIN)..=32).contains(&len) && len.is_multiple_of(4)
+            }
         };
         fits && self.matches_prefix(key)
     }
