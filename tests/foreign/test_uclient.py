@@ -62,16 +62,16 @@ def edge_changes():
 
 
 @pytest.fixture(scope="module")
-def in_range(tool, tmp_path_factory):
-    """The environment in which uclient draws channel numbers that RFC 8656 knows."""
-    library = tmp_path_factory.mktemp("uclient") / "channel_range.so"
-    source = os.path.join(REPOSITORY, "tests", "clients", "channel_range.c")
+def today(tool, tmp_path_factory):
+    """The environment in which uclient keeps to what RFC 8656 and RFC 8996 left of its choices."""
+    library = tmp_path_factory.mktemp("uclient") / "uclient_today.so"
+    source = os.path.join(REPOSITORY, "tests", "clients", "uclient_today.c")
     subprocess.run([tool("cc"), "-shared", "-fPIC", "-o", library, source], check=True)
     return os.environ | {"LD_PRELOAD": str(library)}
 
 
 @pytest.fixture(scope="module")
-def outputs(lab, edge, echo_peer, tool, in_range):
+def outputs(lab, edge, echo_peer, tool, today):
     """What every form printed. They run eight at a time: each spends its seconds waiting."""
     client = tool("turnutils_uclient")
     waiting, running, printed = list(FORMS), {}, {}
@@ -81,7 +81,7 @@ def outputs(lab, edge, echo_peer, tool, in_range):
             kind, arguments, server = FORMS[name]
             command = [client, "-u", name, "-W", SECRET, "-n", MESSAGES, "-m", CLIENTS, *arguments, server]
             file = open(edge.directory / f"uclient-{name}.txt", "w+", errors="replace")
-            process = lab.endpoint("a", kind).start(*command, stdout=file, stderr=subprocess.STDOUT, env=in_range)
+            process = lab.endpoint("a", kind).start(*command, stdout=file, stderr=subprocess.STDOUT, env=today)
             running[name] = process, file, time.monotonic() + 45
         for name, (process, file, deadline) in list(running.items()):
             if process.poll() is None and time.monotonic() > deadline:
@@ -106,7 +106,7 @@ def test_uclient_gets_every_message_back(outputs, form):
     assert (sent, received, int(lost[-1])) == (MESSAGES * CLIENTS, MESSAGES * CLIENTS, 0), output[-1500:]
 
 
-def test_negative_runs_end_at_the_400_that_they_provoke(lab, edge, echo_peer, tool, in_range):
+def test_negative_runs_end_at_the_400_that_they_provoke(lab, edge, echo_peer, tool, today):
     """What such a run sends is drawn at random; most wait forever for an answer that must not come."""
     client = ["timeout", 5, "stdbuf", "-oL", tool("turnutils_uclient"), "-u", "negative", "-W", SECRET]
     running = [
@@ -115,7 +115,7 @@ def test_negative_runs_end_at_the_400_that_they_provoke(lab, edge, echo_peer, to
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=in_range,
+            env=today,
         )
         for _ in range(12)
     ]

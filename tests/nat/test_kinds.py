@@ -2,10 +2,10 @@
 
 import re
 import socket
-import subprocess
 
 import pytest
 
+from discovery import discover_from_everywhere
 from edge_process import await_that
 from natlab import KINDS, Addresses
 from stun import Wire, binding
@@ -39,23 +39,7 @@ def stun_server(lab, tool, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def discovered(lab, stun_server, tool):
-    """(side, kind) -> (mapping, filtering) in RFC 5780's words, as `turnutils_natdiscovery` finds them; None where it
-    gets no answer. All endpoints ask at once: each waits seconds for what a NAT rightly drops."""
-    client = tool("turnutils_natdiscovery")
-    asking = {}
-    for side in "ab":
-        for kind in KINDS:
-            server = A.STUN_6 if kind == "ipv6-only" else A.STUN
-            asking[side, kind] = lab.endpoint(side, kind).start(
-                client, "-m", "-f", server, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-    found = {}
-    for who, process in asking.items():
-        output = process.communicate(timeout=60)[0]
-        mapping = re.search(r"NAT with (.+) Mapping!", output)
-        filtering = re.search(r"NAT with (.+) Filtering!", output)
-        found[who] = (mapping and mapping[1], filtering and filtering[1])
-    return found
+    return discover_from_everywhere(lab, tool("turnutils_natdiscovery"), A.STUN, A.STUN_6)
 
 
 @pytest.mark.parametrize("side", ["a", "b"])

@@ -42,6 +42,7 @@ class Namespace:
     def create(self):
         ip("netns", "add", self.name)
         self.batch("link set lo up")
+        self.sysctl("ipv6.conf.default.accept_dad", 0)  # addresses are usable at once
         return self
 
     def exists(self):

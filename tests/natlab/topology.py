@@ -67,7 +67,7 @@ class Lab:
     def up(self):
         internet = self.host("internet").create()
         internet.batch(
-            "link add segment type bridge",
+            "link add segment type bridge mcast_snooping 0",
             "link set segment up",
             "addr add 203.0.113.1/24 dev segment",
             "addr add 2001:db8::1/64 dev segment nodad",
@@ -102,6 +102,7 @@ class Lab:
         host = self.host(f"{side}-{kind}")
         if not host.exists():
             self._build_endpoint(host, side, kind)
+            self._await_links(side, kind)
         return host
 
     def dmz(self):
@@ -137,6 +138,16 @@ class Lab:
             self._forwarding(home)
             outer = home
         self._lan(outer, host, "eth0", f"192.168.{number}")
+
+    def _await_links(self, side, kind, patience_secs=5.0):
+        """Returns once the kernel sees carrier on every link of the way: a little after both ends are up."""
+        deadline = time.monotonic() + patience_secs
+        for name in self.hosts():
+            if name.startswith(f"{side}-{kind}"):
+                while " state DOWN " in ip("-n", self.prefix + name, "-o", "link", "show", "type", "veth"):
+                    if time.monotonic() > deadline:
+                        raise RuntimeError(f"{name}: a link stays down")
+                    time.sleep(0.005)
 
     def _behind_firewall_6(self, host, side, number):
         router = self._on_segment(f"{side}-ipv6-only-nat", [f"2001:db8::{number}"], interface="out")

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use postern_turn::io;
 
+use crate::client::Ask;
 use crate::clock::SECOND;
 use crate::effect::Input;
 use crate::model::Violation;
@@ -11,7 +12,6 @@ use crate::network::Who;
 use crate::peer::{Habit, Peer};
 use crate::stranger::Attempt;
 use crate::temper::{Act, Surroundings, Temper};
-use crate::client::Ask;
 use crate::world::{Event, World};
 
 impl World {
@@ -20,8 +20,7 @@ impl World {
         let next = now + self.random.within(1..2 * self.scenario.pace_nanos);
         self.schedule.at(next, Event::Client(at));
         let peers = self.known_peers();
-        let around =
-            Surroundings { peers: &peers, forbidden: &self.forbidden, overheard: &self.reservations };
+        let around = Surroundings { peers: &peers, forbidden: &self.forbidden, overheard: &self.reservations };
         let act = self.clients[at].decide(now, &mut self.random, &around);
         match act {
             Act::Ask(ask) => self.ask(at, ask),
@@ -91,7 +90,7 @@ impl World {
     /// Somebody tries the listeners, and somebody all relay ports.
     pub(crate) fn act_as_stranger(&mut self) -> Result<(), Violation> {
         let now = self.clock.nanos();
-        self.schedule.at(now + self.random.within(1..3 * SECOND), Event::Stranger);
+        self.schedule.at(now + self.random.within(1..8 * SECOND), Event::Stranger);
         if let Some(Attempt { from, to, bytes }) = self.overheard.attempt(&mut self.random) {
             let local = self.model.rules().inside(to);
             let listener = self.model.rules().listeners.iter().position(|listener| *listener == local);

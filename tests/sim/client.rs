@@ -23,8 +23,18 @@ const TRIES: u32 = 5;
 /// A request, apart from credentials and transaction id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    Allocate { families: Families, even: Option<bool>, reservation: Option<[u8; 8]>, lifetime: Option<u32>, mobile: bool },
-    Refresh { lifetime: Option<u32>, family: Option<Family>, ticket: Option<Vec<u8>> },
+    Allocate {
+        families: Families,
+        even: Option<bool>,
+        reservation: Option<[u8; 8]>,
+        lifetime: Option<u32>,
+        mobile: bool,
+    },
+    Refresh {
+        lifetime: Option<u32>,
+        family: Option<Family>,
+        ticket: Option<Vec<u8>>,
+    },
     Permit(Vec<SocketAddr>),
     Bind(u16, SocketAddr),
     /// Well signed, and wrong in some way or other.

@@ -31,7 +31,7 @@ pub enum Defect {
     AnswersAnew,
     /// Tokens are good for a minute longer.
     LongTokens,
-    /// Any password is right.
+    /// There is a password that is right for everybody.
     NoPasswords,
     /// Bit rates are twice what the token says.
     DoubleBitrate,
@@ -68,19 +68,19 @@ struct Lenient {
 
 impl Credentials for Lenient {
     fn candidates(&self) -> usize {
-        self.verifier.candidates()
+        self.verifier.candidates() + usize::from(self.defect == Defect::NoPasswords)
     }
 
     fn passwords(&self, username: &[u8], out: &mut [Option<Password>; KEYS_MAX]) {
+        self.verifier.passwords(username, out);
         if self.defect == Defect::NoPasswords {
-            out[0] = Password::new(crate::client::WRONG_PASSWORD);
-        } else {
-            self.verifier.passwords(username, out);
+            out[self.verifier.candidates()] = Password::new(crate::client::WRONG_PASSWORD);
         }
     }
 
     fn grant(&self, username: &[u8], index: usize, now_unix_secs: u64) -> Result<Grant, Refused> {
         let longer_secs = if self.defect == Defect::LongTokens { 60 } else { 0 };
+        let index = if index == self.verifier.candidates() { 0 } else { index };
         let mut grant = self.verifier.grant(username, index, now_unix_secs.saturating_sub(longer_secs))?;
         grant.expires_unix_secs += longer_secs;
         if self.defect == Defect::DoubleBitrate {

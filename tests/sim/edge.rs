@@ -136,10 +136,6 @@ impl Edge {
         live.sum()
     }
 
-    pub fn serves(&self, client: &Client) -> bool {
-        self.shards[self.shard_of(client)].server.serves(client)
-    }
-
     pub fn next_timeout(&self, shard: usize) -> Option<u64> {
         self.shards[shard].server.next_timeout()
     }
@@ -212,7 +208,7 @@ impl Edge {
         let moved: Vec<OpenedRelay> =
             exported.relays().filter_map(|relay| self.shards[home].sockets[relay.0 as usize].take()).collect();
         let ids: Vec<RelayId> = moved.iter().map(|old| self.add_socket(to, old.local, old.lease).relay).collect();
-        self.effects.push(Effect::Moved { locals: moved.iter().map(|old| old.local).collect(), to });
+        self.effects.push(Effect::Moved { relays: moved.iter().map(|old| old.local).collect(), to });
         self.shards[to].server.handle_adopted(now, exported, &ids);
         self.carry_out(now, to);
         self.on_client(now, to, client, message);

@@ -11,21 +11,45 @@ use crate::rules::Rules;
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A datagram at a listener, or a frame of a stream.
-    Client { client: Client, bytes: Vec<u8> },
+    Client {
+        client: Client,
+        bytes: Vec<u8>,
+    },
     /// The client's stream closed.
-    ClientClosed { client: Client },
+    ClientClosed {
+        client: Client,
+    },
     /// A datagram at a relay socket.
-    Peer { relay: SocketAddr, from: SocketAddr, payload: Vec<u8> },
+    Peer {
+        relay: SocketAddr,
+        from: SocketAddr,
+        payload: Vec<u8>,
+    },
     /// An ICMP error about what a relay sent.
-    Icmp { relay: SocketAddr, icmp: PeerIcmp },
+    Icmp {
+        relay: SocketAddr,
+        icmp: PeerIcmp,
+    },
     /// The shell gets round to opening a relay that shard asked for.
-    Open { shard: usize, wish: OpenRelay },
+    Open {
+        shard: usize,
+        wish: OpenRelay,
+    },
     /// The shell gets round to moving an allocation to shard `to`, where its client came back.
-    Adopt { to: usize, client: Client, ticket: Vec<u8>, message: Vec<u8> },
+    Adopt {
+        to: usize,
+        client: Client,
+        ticket: Vec<u8>,
+        message: Vec<u8>,
+    },
     /// A relay's socket breaks.
-    LoseRelay { relay: SocketAddr },
+    LoseRelay {
+        relay: SocketAddr,
+    },
     /// A server's timers.
-    Timeout { shard: usize },
+    Timeout {
+        shard: usize,
+    },
     BrokerTimeout,
     Reload(Box<Rules>),
     Drain,
@@ -36,22 +60,55 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// A control message.
-    Answer { client: Client, message: Vec<u8> },
+    Answer {
+        client: Client,
+        message: Vec<u8>,
+    },
     /// A relayed frame.
-    ToClient { client: Client, frame: Vec<u8> },
+    ToClient {
+        client: Client,
+        frame: Vec<u8>,
+    },
     /// A relayed payload; addresses are local ones.
-    ToPeer { from: SocketAddr, to: SocketAddr, payload: Vec<u8> },
+    ToPeer {
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: Vec<u8>,
+    },
     /// Still to be done by the shell.
-    Asked { shard: usize, wish: OpenRelay },
-    Handover { to: usize, client: Client, ticket: Vec<u8>, message: Vec<u8> },
-    Opened { local: SocketAddr },
-    Reserved { local: SocketAddr, token: [u8; 8] },
-    NotOpened { failure: RelayFailure },
+    Asked {
+        shard: usize,
+        wish: OpenRelay,
+    },
+    Handover {
+        to: usize,
+        client: Client,
+        ticket: Vec<u8>,
+        message: Vec<u8>,
+    },
+    Opened {
+        local: SocketAddr,
+    },
+    Reserved {
+        local: SocketAddr,
+        token: [u8; 8],
+    },
+    NotOpened {
+        failure: RelayFailure,
+    },
     /// The socket of an allocation is closed.
-    Closed { local: SocketAddr },
+    Closed {
+        local: SocketAddr,
+    },
     /// The socket of a reservation is closed.
-    ReservationOver { local: SocketAddr },
-    Moved { locals: Vec<SocketAddr>, to: usize },
+    ReservationOver {
+        local: SocketAddr,
+    },
+    /// Relay sockets went to another shard.
+    Moved {
+        relays: Vec<SocketAddr>,
+        to: usize,
+    },
     Bound(ShortWay),
     Unbound(ShortWay),
     Started(Box<StartRecord>),

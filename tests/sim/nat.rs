@@ -33,7 +33,6 @@ pub struct Nat {
 #[derive(Debug)]
 struct Mapping {
     inside: SocketAddr,
-    remote: Remote,
     last_used: u64,
     /// Whom the inside has written to, as far as filtering looks.
     spoken_to: Vec<Remote>,
@@ -99,7 +98,7 @@ impl Nat {
         }
         let port = self.next_port;
         self.next_port = self.next_port.checked_add(1).unwrap_or(20_000);
-        self.by_port.insert(port, Mapping { inside: key.0, remote: key.1, last_used: now, spoken_to: Vec::new() });
+        self.by_port.insert(port, Mapping { inside: key.0, last_used: now, spoken_to: Vec::new() });
         self.by_inside.insert(key, port);
         port
     }

@@ -43,11 +43,7 @@ impl Rules {
     }
 
     /// `credentials` stands between the server and the verifier of tokens.
-    pub fn options(
-        &self,
-        live: LivePorts,
-        credentials: impl FnOnce(Verifier) -> Arc<dyn Credentials>,
-    ) -> Arc<Options> {
+    pub fn options(&self, live: LivePorts, credentials: impl FnOnce(Verifier) -> Arc<dyn Credentials>) -> Arc<Options> {
         let ring = self.ring();
         let secrets: Vec<&[u8]> = ring.secrets().collect();
         let policy = PolicyOptions {

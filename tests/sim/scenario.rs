@@ -72,8 +72,8 @@ fn rules(random: &mut Random, behind_nat: bool, two_relays: bool, ports: std::op
             token_max_secs: random.within(300..20_000),
         },
         quotas: Quotas {
-            allocations_per_identity: random.within(1..6) as u32,
-            allocations_max: random.within(2..10) as u32,
+            allocations_per_identity: random.within(1..12) as u32,
+            allocations_max: random.within(2..16) as u32,
         },
         mobility: !random.once_in(4),
         alternates: if random.once_in(2) { vec![SocketAddr::from(([203, 0, 113, 99], 3_478))] } else { Vec::new() },
@@ -81,7 +81,7 @@ fn rules(random: &mut Random, behind_nat: bool, two_relays: bool, ports: std::op
 }
 
 /// The next generation: one or two things are different.
-pub fn changed(rules: &Rules, random: &mut Random, generation: u64) -> Rules {
+pub fn changed(rules: &Rules, random: &mut Random) -> Rules {
     let mut rules = rules.clone();
     for _ in 0..random.within(1..3) {
         match random.below(8) {
@@ -92,8 +92,9 @@ pub fn changed(rules: &Rules, random: &mut Random, generation: u64) -> Rules {
             3 => rules.allow_peers.clear(),
             // The first secret goes, another comes after the last.
             4 => {
+                let newest = rules.secrets.iter().filter_map(|(id, _)| id.strip_prefix('k')?.parse().ok()).max();
                 rules.secrets.remove(0);
-                rules.secrets.push(secret(10 + generation));
+                rules.secrets.push(secret(newest.unwrap_or(0) + 1));
             }
             5 => rules.quotas.allocations_per_identity = random.within(1..4) as u32,
             6 => rules.deny_peers.push(IpNet::from(rules.outside(SocketAddr::new(rules.relays[0], 0)).ip())),

@@ -142,10 +142,15 @@ impl Client {
         if let Some(peer) = stale.filter(|_| self.temper != Temper::Forgetful && random.once_in(2)) {
             return Act::Ask(Ask::Permit(vec![peer]));
         }
-        let anybody = |random: &mut Random| match forbidden && random.once_in(2) {
-            true => disguised(random, *random.clone().pick(around.forbidden)),
-            false if around.peers.is_empty() => SocketAddr::from(([192, 0, 2, 1], 9)),
-            false => *random.pick(around.peers),
+        let anybody = |random: &mut Random| {
+            if forbidden && random.once_in(2) {
+                let address = *random.pick(around.forbidden);
+                return disguised(random, address);
+            }
+            match around.peers {
+                [] => SocketAddr::from(([192, 0, 2, 1], 9)),
+                peers => *random.pick(peers),
+            }
         };
         match random.below(10) {
             0 => Act::Ask(Ask::Permit((0..random.within(1..4)).map(|_| anybody(random)).collect())),
@@ -178,7 +183,7 @@ const ODDS: [Odd; 10] = [
 fn disguised(random: &mut Random, address: SocketAddr) -> SocketAddr {
     let IpAddr::V4(v4) = address.ip() else { return address };
     let low = u128::from(v4.to_bits());
-    let bits = match random.below(9) {
+    let bits = match random.below(16) {
         0 => low,
         1 => 0xFFFF << 32 | low,
         2 => 0xFFFF_0000 << 32 | low,

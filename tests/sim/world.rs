@@ -20,11 +20,10 @@ use crate::rules::Issued;
 use crate::scenario::{self, Scenario};
 use crate::stranger::Overheard;
 use crate::temper::TEMPERS;
+use crate::trace;
 
 /// Steps that are shown when something went wrong.
 const SHOWN: usize = 40;
-/// Of a step's description.
-const SHOWN_CHARS: usize = 600;
 
 pub struct World {
     pub(crate) scenario: Scenario,
@@ -53,7 +52,12 @@ pub enum Event {
     /// At the edge.
     Packet(Packet),
     /// At somebody outside, from an address of the edge.
-    Arrival { who: Who, from: SocketAddr, stream: u32, bytes: Vec<u8> },
+    Arrival {
+        who: Who,
+        from: SocketAddr,
+        stream: u32,
+        bytes: Vec<u8>,
+    },
     Input(Input),
     Client(usize),
     Repeat(usize),
@@ -64,7 +68,7 @@ pub enum Event {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Incident {
-    Reload(u64),
+    Reload,
     WallStep(i64),
     NatReboot,
     LoseRelay,
@@ -72,12 +76,22 @@ pub enum Incident {
 }
 
 /// Where a run of a seed went wrong.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Failure {
     pub seed: u64,
     pub step: u64,
     pub violation: Violation,
     pub last: Vec<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for step in &self.last {
+            writeln!(f, "{step}")?;
+        }
+        let Violation { rule, what } = &self.violation;
+        write!(f, "{rule:?}: {what}\nseed {} broke at step {}; the steps before it stand above", self.seed, self.step)
+    }
 }
 
 impl World {
@@ -118,6 +132,11 @@ impl World {
         outcome.or_else(|_| Self::new(seed, defect, true).to_the_end(seed))
     }
 
+    /// How long it was in virtual time.
+    pub fn minutes(&self) -> u64 {
+        self.scenario.minutes
+    }
+
     fn to_the_end(mut self, seed: u64) -> Result<Self, Box<Failure>> {
         match self.play() {
             Ok(()) => Ok(self),
@@ -133,9 +152,13 @@ impl World {
         while self.next_at().is_some_and(|at| at < end) {
             self.turn()?;
         }
-        // Everybody stops; what is left runs out, then the process ends.
-        self.schedule = Schedule::new();
+        // Everybody stops; the shell finishes what it began, then the process ends.
         self.clock.jump_to(end);
+        while let Some(event) = self.schedule.pop() {
+            if let Event::Input(input @ (Input::Open { .. } | Input::Adopt { .. })) = event {
+                self.step(input)?;
+            }
+        }
         self.step(Input::Shutdown)?;
         while self.next_at().is_some() {
             self.turn()?;
@@ -196,8 +219,8 @@ impl World {
 
     fn suffer(&mut self, incident: Incident) -> Result<(), Violation> {
         match incident {
-            Incident::Reload(generation) => {
-                let rules = scenario::changed(self.model.rules(), &mut self.random, generation);
+            Incident::Reload => {
+                let rules = scenario::changed(self.model.rules(), &mut self.random);
                 self.step(Input::Reload(Box::new(rules)))
             }
             Incident::WallStep(secs) => {
@@ -226,8 +249,7 @@ impl World {
         self.steps += 1;
         let effects = self.edge.take(now, &input);
         self.note(&input, &effects);
-        let judged = self.model.judge(now, &input, &effects, &self.edge);
-        judged?;
+        self.model.judge(now, &input, &effects, &self.edge)?;
         for effect in effects {
             self.follow(effect);
         }
@@ -250,16 +272,16 @@ impl World {
             }
         }
         self.digest = hasher.finish();
-        let Some(trace) = &mut self.trace else { return };
+        let Some(steps) = &mut self.trace else { return };
         let secs = self.clock.passed_nanos() as f64 / 1e9;
-        let mut text = format!("{:>8} {secs:>14.9} {input:?} => {effects:?}", self.steps);
-        if let Some((cut, _)) = text.char_indices().nth(SHOWN_CHARS) {
-            text.truncate(cut);
+        let mut text = format!("{:>8} {secs:>14.9} {}", self.steps, trace::input(input));
+        for effect in effects {
+            text += &format!("\n{:>26}{}", "", trace::effect(effect));
         }
-        if trace.len() == SHOWN {
-            trace.pop_front();
+        if steps.len() == SHOWN {
+            steps.pop_front();
         }
-        trace.push_back(text);
+        steps.push_back(text);
     }
 
     /// What the edge did goes its way through the network, or comes back to the shell later.
@@ -348,10 +370,12 @@ impl World {
                 let mut claims = Claims::new(name, expires);
                 claims.call_id = Some(format!("call{identity}"));
                 if random.once_in(5) {
-                    claims.peers = Some(["192.0.2.0/25", "2001:db8:b::/48", "203.0.113.10/32"]
-                        .iter()
-                        .filter_map(|net| net.parse().ok())
-                        .collect());
+                    claims.peers = Some(
+                        ["192.0.2.0/25", "2001:db8:b::/48", "203.0.113.10/32"]
+                            .iter()
+                            .filter_map(|net| net.parse().ok())
+                            .collect(),
+                    );
                 }
                 if random.once_in(5) {
                     claims.bitrate_bps = Some(random.within(2_000..60_000));
@@ -423,7 +447,7 @@ impl World {
             self.schedule.at(start + self.random.below(SECOND), Event::Peer(at));
         }
         self.schedule.at(start + SECOND, Event::Stranger);
-        let mut incidents: Vec<Incident> = (0..self.scenario.reloads).map(Incident::Reload).collect();
+        let mut incidents: Vec<Incident> = (0..self.scenario.reloads).map(|_| Incident::Reload).collect();
         if self.scenario.wall_steps {
             incidents.extend([-3_600, -20, 5, 700].map(Incident::WallStep));
         }

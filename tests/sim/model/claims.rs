@@ -13,8 +13,7 @@ use crate::rules::{Issued, REALM};
 
 const NONCE_LIFE_SECS: u64 = 600;
 const NONCE_SKEW_SECS: u64 = 30;
-/// A fixed window of a second lets twice as many pass in a sliding one.
-const STRANGERS_PER_SECOND: usize = 2 * 20;
+const STRANGERS_PER_SECOND: usize = 20;
 
 impl Model {
     /// The credential that the request proves to know, if it is good for anything now.
@@ -64,12 +63,8 @@ impl Model {
         let familiar = code == Some(438) && familiar.is_some_and(|nonce| self.is_for(nonce, client));
         if let Some(nonce) = answer.nonce() {
             let secret = self.rules.secrets[0].1.clone();
-            let seen = Nonce {
-                transport: client.transport,
-                remote: client.remote,
-                issued_unix_secs: now.unix_secs,
-                secret,
-            };
+            let seen =
+                Nonce { transport: client.transport, remote: client.remote, issued_unix_secs: now.unix_secs, secret };
             self.nonces.insert(nonce, seen);
         }
         if familiar { Ok(()) } else { self.count_stranger(now.mono_nanos, client) }

@@ -82,7 +82,8 @@ impl Model {
             [(sent_from, sent_to, sent_payload)] => {
                 Rule::Bitrate.holds(fits != Some(false), || format!("{} bytes beyond the bit rate", payload.len()))?;
                 let same = (*sent_from, *sent_to) == (from, to) && **sent_payload == payload;
-                Rule::Media.holds(same, || format!("{from} -> {to} became {sent_from} -> {sent_to}, or other bytes"))?;
+                Rule::Media
+                    .holds(same, || format!("{from} -> {to} became {sent_from} -> {sent_to}, or other bytes"))?;
                 self.tally.to_peer += 1;
                 if let Some(allocation) = self.live.get_mut(client) {
                     allocation.to_peer = added(allocation.to_peer, payload.len());
@@ -202,14 +203,7 @@ impl Model {
     }
 
     /// Whether `frame` is this payload of this peer, by this channel or as a Data indication.
-    fn is_frame(
-        &self,
-        client: &Client,
-        channel: Option<u16>,
-        from: SocketAddr,
-        payload: &[u8],
-        frame: &[u8],
-    ) -> bool {
+    fn is_frame(&self, client: &Client, channel: Option<u16>, from: SocketAddr, payload: &[u8], frame: &[u8]) -> bool {
         let Some(number) = channel else {
             let Ok(message) = Message::decode(frame) else { return false };
             let peer = message.find(AttributeType::XOR_PEER_ADDRESS).ok().flatten();

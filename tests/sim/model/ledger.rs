@@ -11,6 +11,7 @@ use super::violation::{Rule, Violation};
 use crate::edge::Edge;
 use crate::effect::{Effect, Input, ShortWay};
 use crate::rules::{Issued, Rules};
+use crate::tally::Tally;
 
 pub struct Model {
     pub(super) rules: Rules,
@@ -33,27 +34,6 @@ pub struct Model {
     pub(super) strangers: HashMap<IpAddr, VecDeque<u64>>,
     pub(super) keys: Vec<QuotaKey>,
     pub tally: Tally,
-}
-
-/// What was seen, to know that the simulation does not idle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub allocations: u64,
-    pub granted: u64,
-    pub refused: u64,
-    pub challenged: u64,
-    pub repeats: u64,
-    pub to_peer: u64,
-    pub to_client: u64,
-    pub dropped: u64,
-    pub forbidden: u64,
-    pub quota_refusals: u64,
-    pub expiries: u64,
-    pub moves: u64,
-    pub handovers: u64,
-    pub redeemed: u64,
-    pub bitrate_drops: u64,
-    pub icmp_told: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -188,10 +168,6 @@ impl Model {
 
     pub fn rules(&self) -> &Rules {
         &self.rules
-    }
-
-    pub fn living(&self) -> impl Iterator<Item = &Allocation> {
-        self.live.values()
     }
 
     pub fn allocation(&self, client: &Client) -> Option<&Allocation> {

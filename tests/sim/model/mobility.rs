@@ -1,11 +1,11 @@
 //! Mobility (RFC 8016): who comes back with a ticket finds the allocation, on whatever shard.
 
-use postern_turn::io::{Client, Now};
-use postern_turn::message::Message;
+use postern_turn::attribute::FamilyWish;
+use postern_turn::io::{Client, Family, Now};
 use postern_turn::request::Request;
 
 use super::answers::{answers, at_most_one};
-use super::ledger::{Model, TicketSeen};
+use super::ledger::{Allocation, Model, TicketSeen};
 use super::requests::Due;
 use super::violation::{Rule, Violation};
 use crate::effect::Effect;
@@ -32,24 +32,21 @@ impl Model {
         }
         let ticket = request.mobility_ticket.and_then(|ticket| self.tickets.get(ticket)).copied();
         let Some(ticket) = ticket else { return Due::Refused(&[400]) };
-        let found = self.live.values().find(|allocation| allocation.serial == ticket.serial);
-        let Some(allocation) = found else { return self.due_late_ticket(shard, client, ticket.serial, token) };
-        // A ticket is worth nothing to anybody else.
-        if !self.same_holder(token, allocation.token) {
-            return Due::Refused(&[400]);
+        let living = self.live.values().find(|allocation| allocation.serial == ticket.serial);
+        // Its shard may not have noticed yet that it is over.
+        let found = living.or_else(|| self.left_unnoticed(ticket.serial));
+        let Some(allocation) = found else { return Due::Refused(&[400]) };
+        if let Some(code) = self.ticket_refusal(ticket, allocation, request, token) {
+            return Due::Refused(code);
         }
         let serves = self.live.contains_key(client) || self.waiting.get(client).is_some_and(|at| !at.abandoned);
         if allocation.shard != shard {
             return if serves { Due::Refused(&[437]) } else { Due::Elsewhere };
         }
-        if !self.may_act(token, allocation.token) {
-            return Due::Refused(&[441]);
-        }
-        let newest = allocation.ticket.unwrap_or(0);
-        if ticket.number != newest && ticket.number + 1 != newest {
+        let old = allocation.client;
+        if living.is_none() {
             return Due::Refused(&[400]);
         }
-        let old = allocation.client;
         if old != *client {
             if serves {
                 return Due::Refused(&[437]);
@@ -59,20 +56,33 @@ impl Model {
         self.due_refresh(now, client, request, token)
     }
 
-    /// The allocation is over, but its shard may not have noticed yet and still be asked.
-    fn due_late_ticket(&self, shard: usize, client: &Client, serial: u64, token: usize) -> Due {
-        let left = self.leaving.iter().find_map(|left| {
-            let allocation = left.unrecorded.as_ref().filter(|allocation| allocation.serial == serial)?;
-            Some((left.shard, allocation))
-        });
-        match left {
-            Some((home, allocation)) if home != shard && self.same_holder(token, allocation.token) => {
-                if self.live.contains_key(client) || self.waiting.get(client).is_some_and(|at| !at.abandoned) {
-                    return Due::Refused(&[437]);
-                }
-                Due::Elsewhere
-            }
-            _ => Due::Refused(&[400]),
+    fn left_unnoticed(&self, serial: u64) -> Option<&Allocation> {
+        let mut unnoticed = self.leaving.iter().filter_map(|left| left.unrecorded.as_ref());
+        unnoticed.find(|allocation| allocation.serial == serial)
+    }
+
+    /// Why this ticket, held by this token, is worth nothing.
+    fn ticket_refusal(
+        &self,
+        ticket: TicketSeen,
+        allocation: &Allocation,
+        request: &Request<'_>,
+        token: usize,
+    ) -> Option<&'static [u16]> {
+        let has = |family| allocation.relays.iter().any(|relay| relay.is_ipv4() == (family == Family::V4));
+        if !self.same_holder(token, allocation.token) {
+            return Some(&[400]);
+        }
+        if !self.may_act(token, allocation.token) {
+            return Some(&[441]);
+        }
+        if !honours(allocation, ticket) {
+            return Some(&[400]);
+        }
+        match request.requested_family {
+            None => None,
+            Some(FamilyWish::Known(family)) if has(family) => None,
+            Some(_) => Some(&[443]),
         }
     }
 
@@ -102,17 +112,28 @@ impl Model {
         message: &[u8],
         effects: &[Effect],
     ) -> Result<(), Violation> {
-        let moved = effects.iter().any(|effect| matches!(effect, Effect::Moved { .. }));
-        let serial = self.tickets.get(ticket).map(|ticket| ticket.serial);
-        let home = self.live.values_mut().find(|allocation| Some(allocation.serial) == serial);
-        Rule::Kept.holds(moved == home.is_some(), || format!("moved: {moved}, and the ticket's allocation: {home:?}"))?;
+        let moved = effects.iter().find_map(|effect| match effect {
+            Effect::Moved { relays, to: shard } => Some((relays, *shard)),
+            _ => None,
+        });
+        let ticket = self.tickets.get(ticket).copied();
+        let home = self.live.values_mut().find(|allocation| {
+            ticket.is_some_and(|ticket| ticket.serial == allocation.serial && honours(allocation, ticket))
+        });
+        let due = home.as_ref().map(|allocation| (&allocation.relays, to));
+        Rule::Kept.holds(moved == due, || format!("{moved:?} moved instead of {due:?}"))?;
         let Some(allocation) = home else {
             let silent = at_most_one(answers(effects, &client, message)?)?.is_none();
             return Rule::Answer.holds(silent, || "a ticket of nothing was answered".into());
         };
         allocation.shard = to;
         self.tally.handovers += 1;
-        self.on_client(now, to, client, message, effects)?;
-        Message::decode(message).map(|_| ()).map_err(|error| Rule::Answer.broken(error.to_string()))
+        self.on_client(now, to, client, message, effects)
     }
+}
+
+/// The newest ticket, or the one before it: the answer with the newest may be lost.
+fn honours(allocation: &Allocation, ticket: TicketSeen) -> bool {
+    let newest = allocation.ticket.unwrap_or(0);
+    ticket.number == newest || ticket.number + 1 == newest
 }

@@ -13,5 +13,5 @@ mod requests;
 mod survey;
 mod violation;
 
-pub use ledger::{Allocation, Model};
+pub use ledger::Model;
 pub use violation::{Rule, Violation};

@@ -49,7 +49,8 @@ impl Model {
             && !wish.tcp;
         Rule::Answer.holds(same, || format!("{wish:?} was asked for instead of {waiting:?}"))?;
         let quota = wish.quota == waiting.key && wish.quota_max == waiting.quota_max;
-        Rule::Quota.holds(quota, || format!("{wish:?} instead of at most {} for {:?}", waiting.quota_max, waiting.key))?;
+        Rule::Quota
+            .holds(quota, || format!("{wish:?} instead of at most {} for {:?}", waiting.quota_max, waiting.key))?;
         waiting.id = wish.allocation;
         waiting.request = request.to_vec();
         if !self.keys.contains(&waiting.key) {
@@ -157,9 +158,11 @@ impl Model {
 
     /// Ports of a family that are free and of the kind; those of other programs included.
     fn fitting_ports(&self, is_v4: bool, wish: PortWish) -> usize {
-        let free = |ip, port| port >= *self.rules.ports.start()
-            && port <= *self.rules.ports.end()
-            && !self.ports.contains_key(&SocketAddr::new(ip, port));
+        let free = |ip, port| {
+            port >= *self.rules.ports.start()
+                && port <= *self.rules.ports.end()
+                && !self.ports.contains_key(&SocketAddr::new(ip, port))
+        };
         let fits = |ip, port: u16| match wish {
             PortWish::Any | PortWish::Reserved(_) => free(ip, port),
             PortWish::Even { reserve: false } => port % 2 == 0 && free(ip, port),
@@ -191,9 +194,9 @@ impl Model {
         local: SocketAddr,
         token: [u8; 8],
     ) -> Result<(), Violation> {
-        let next = opened.first().is_some_and(|first| {
-            first.ip() == local.ip() && first.port() + 1 == local.port() && first.port() % 2 == 0
-        });
+        let next = opened
+            .first()
+            .is_some_and(|first| first.ip() == local.ip() && first.port() + 1 == local.port() && first.port() % 2 == 0);
         let free = self.ports.insert(local, Port::Reserved(token)).is_none();
         let asked = waiting.port == PortWish::Even { reserve: true };
         Rule::Port.holds(next && free && asked, || format!("{local} was reserved beside {opened:?}"))?;
@@ -214,7 +217,8 @@ impl Model {
     ) -> Result<(), Violation> {
         let valid_secs = self.valid_secs(now, waiting.token);
         let lifetime_secs = u64::from(waiting.lifetime_secs).min(valid_secs) as u32;
-        Rule::Answer.holds(answer.code().is_none(), || format!("{opened:?} was opened and {:?} told", answer.code()))?;
+        Rule::Answer
+            .holds(answer.code().is_none(), || format!("{opened:?} was opened and {:?} told", answer.code()))?;
         Rule::Lifetime.holds(answer.lifetime() == Some(lifetime_secs), || {
             format!("granted {:?} s instead of {lifetime_secs}", answer.lifetime())
         })?;

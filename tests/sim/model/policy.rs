@@ -112,4 +112,3 @@ fn hidden_v4(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
     }
     hidden
 }
-

@@ -142,14 +142,13 @@ impl Model {
             Due::Refused(_) | Due::Granted(_) => {}
         }
         let method = request.method;
-        let unanswered = || Rule::Authentication.broken(format!("{method:?} with a good credential got no answer"));
+        let unanswered = || Rule::Answer.broken(format!("{method:?} with a good credential got no answer"));
         let answer = answer.ok_or_else(unanswered)?;
         Rule::Authentication.holds(answer.is_signed(), || {
             format!("{method:?} with a good credential got {:?} like a stranger", answer.code())
         })?;
         self.check_signature(&answer, token, request)?;
-        self.answered
-            .insert((client, bytes.to_vec()), Answered { at: now.mono_nanos, message: answer.bytes.to_vec() });
+        self.answered.insert((client, bytes.to_vec()), Answered { at: now.mono_nanos, message: answer.bytes.to_vec() });
         match due {
             Due::Refused(codes) => {
                 self.tally.refused += 1;
@@ -403,13 +402,10 @@ impl Model {
     }
 }
 
-/// Whether an effect gives somebody something.
+/// Whether an effect gives somebody something, apart from data.
 fn grants(effect: &Effect) -> bool {
-    use Effect::{Asked, Bound, Handover, Opened, Reserved, Started, ToPeer};
-    matches!(
-        effect,
-        ToPeer { .. } | Asked { .. } | Handover { .. } | Opened { .. } | Reserved { .. } | Bound(_) | Started(_)
-    )
+    use Effect::{Asked, Bound, Handover, Opened, Reserved, Started};
+    matches!(effect, Asked { .. } | Handover { .. } | Opened { .. } | Reserved { .. } | Bound(_) | Started(_))
 }
 
 fn relay_wish(request: &Request<'_>) -> Result<(Vec<Family>, PortWish), &'static [u16]> {

@@ -85,7 +85,8 @@ impl Model {
                 }
                 Effect::Unbound(way) => {
                     let before = self.short.remove(&(way.client, way.channel));
-                    Rule::ShortWay.holds(before == Some(*way), || format!("{way:?} was unbound, and was {before:?}"))?;
+                    Rule::ShortWay
+                        .holds(before == Some(*way), || format!("{way:?} was unbound, and was {before:?}"))?;
                 }
                 _ => {}
             }

@@ -1,0 +1,67 @@
+//! Which seeds to run, and for how long.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Run when nobody asks for others.
+const USUAL: Range<u64> = 0..40;
+/// What the usual seeds may take; on a slow machine the last ones are left out.
+const USUAL_TIME: Duration = Duration::from_secs(20);
+const NO_END: u64 = u64::MAX;
+
+/// Seeds in order, until they or the time are over.
+pub struct Seeds {
+    first: Vec<u64>,
+    range: Range<u64>,
+    until: Option<Instant>,
+    usual: bool,
+}
+
+impl Seeds {
+    /// What the environment asks for; `found_something` comes before the usual ones.
+    pub fn from_environment(found_something: &[u64]) -> Self {
+        let named = std::env::var("POSTERN_SIM_SEEDS").ok().map(|text| range(&text));
+        let secs = std::env::var("POSTERN_SIM_SECS").ok().map(|text| number(&text));
+        let after = |secs| Instant::now() + Duration::from_secs(secs);
+        match (named, secs) {
+            (None, None) => Self {
+                first: found_something.to_vec(),
+                range: USUAL,
+                until: Some(Instant::now() + USUAL_TIME),
+                usual: true,
+            },
+            (Some(range), None) => Self { first: Vec::new(), range, until: None, usual: false },
+            (named, Some(secs)) => {
+                let start = named.map_or(USUAL.end, |range| range.start);
+                Self { first: Vec::new(), range: start..NO_END, until: Some(after(secs)), usual: false }
+            }
+        }
+    }
+
+    pub fn are_usual(&self) -> bool {
+        self.usual
+    }
+}
+
+impl Iterator for Seeds {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return None;
+        }
+        if self.first.is_empty() { self.range.next() } else { Some(self.first.remove(0)) }
+    }
+}
+
+/// `7`, or `100..200` without its end.
+fn range(text: &str) -> Range<u64> {
+    match text.split_once("..") {
+        Some((start, end)) => number(start)..number(end),
+        None => number(text)..number(text) + 1,
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.trim().parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
+}
