@@ -17,7 +17,7 @@ pub enum Defect {
     OpensPolicy,
     /// A reload does not reach the last shard.
     MissesReload,
-    /// Packets are judged by a clock that lags ten seconds behind.
+    /// Packets of peers are judged by a clock that is a millisecond late.
     SlowClock,
     /// Nobody calls the servers' timeouts.
     NoTimeouts,

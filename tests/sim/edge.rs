@@ -10,9 +10,10 @@ use postern_turn::io::{
     Action, Client, HEADROOM, Now, OpenedRelay, Peer, PeerIcmp, PeerVerdict, QuotaKey, RelayId, TAILROOM, Transport,
     Verdict,
 };
+use postern_turn::message::Message;
 use postern_turn::options::Shared;
 
-use crate::clock::SECOND;
+use crate::clock::MILLI;
 use crate::defect::Defect;
 use crate::effect::{Effect, Input, ShortWay};
 use crate::random::Random;
@@ -158,7 +159,6 @@ impl Edge {
     }
 
     fn on_client(&mut self, now: Now, shard: usize, client: Client, bytes: &[u8]) {
-        let now = self.packet_clock(now);
         let server = &mut self.shards[shard].server;
         let verdict = match client.transport {
             Transport::Udp | Transport::Dtls => Some(server.handle_datagram(now, client, 0, bytes)),
@@ -180,7 +180,7 @@ impl Edge {
 
     fn on_peer(&mut self, now: Now, relay: SocketAddr, from: SocketAddr, payload: &[u8]) {
         let Some(&(shard, id)) = self.ports.get(&relay) else { return };
-        let now = self.packet_clock(now);
+        let now = self.peer_clock(now);
         let range = HEADROOM..HEADROOM + payload.len();
         let mut buffer = vec![0xEE; HEADROOM + payload.len() + TAILROOM];
         buffer[range.clone()].copy_from_slice(payload);
@@ -296,8 +296,8 @@ impl Edge {
         self.shards[shard].sockets.get(relay.0 as usize)?.map(|opened| opened.local)
     }
 
-    fn packet_clock(&self, now: Now) -> Now {
-        let lag = if self.defect == Defect::SlowClock { 10 * SECOND } else { 0 };
+    fn peer_clock(&self, now: Now) -> Now {
+        let lag = if self.defect == Defect::SlowClock { MILLI } else { 0 };
         Now { mono_nanos: now.mono_nanos - lag, ..now }
     }
 
@@ -318,8 +318,13 @@ impl Edge {
     }
 
     fn answer_anew(&mut self, mut message: Vec<u8>) -> Vec<u8> {
-        if self.defect == Defect::AnswersAnew && !self.damage.answered.insert(message.clone()) {
-            message[19] ^= 1;
+        let signed = Message::decode(&message).is_ok_and(|message| message.integrity().is_some());
+        if self.defect == Defect::AnswersAnew
+            && signed
+            && !self.damage.answered.insert(message.clone())
+            && let Some(last) = message.last_mut()
+        {
+            *last ^= 1;
         }
         message
     }

@@ -7,8 +7,8 @@
 //!                                                v
 //!                                              Model: what should have come of it
 //! ```
-//! `POSTERN_SIM_SEEDS=7` or `POSTERN_SIM_SEEDS=100..200` runs those seeds. `POSTERN_SIM_SECS=600` runs as many seeds as
-//! fit in that time, beginning where the usual ones end or, with both, at the first of those named.
+//! `POSTERN_SIM_SEEDS=7` or `POSTERN_SIM_SEEDS=100..200` runs those seeds. `POSTERN_SIM_SECS=600` runs as many as
+//! fit in that time, the usual ones first or, with both, those from the first named one on.
 
 mod acting;
 mod client;
@@ -43,16 +43,15 @@ const FOUND_SOMETHING: [u64; 1] = [0];
 
 #[test]
 fn no_seed_breaks_a_rule() {
-    let seeds = Seeds::from_environment(&FOUND_SOMETHING);
-    let usual = seeds.are_usual();
+    let mut seeds = Seeds::from_environment(&FOUND_SOMETHING);
     let (mut tally, mut runs, mut steps, mut minutes) = (Tally::default(), 0, 0, 0);
-    for seed in seeds {
+    for seed in seeds.by_ref() {
         let world = World::run(seed, Defect::None).unwrap_or_else(|failure| panic!("{failure}"));
         tally.add(world.model.tally);
         (runs, steps, minutes) = (runs + 1, steps + world.steps, minutes + world.minutes());
     }
     println!("{runs} seeds, {steps} steps, {minutes} minutes of virtual time: {tally:?}");
-    if usual {
+    if seeds.were_all_usual() {
         assert_eq!(tally.missing(), Vec::<&str>::new(), "never happened in {runs} seeds");
     }
 }
@@ -95,18 +94,17 @@ fn a_policy_that_is_too_open_is_noticed() {
 
 #[test]
 fn a_reload_that_misses_a_shard_is_noticed() {
-    let rules = [Rule::Policy, Rule::Permission, Rule::ShortWay, Rule::Authentication, Rule::Quota, Rule::Lifetime];
-    finds(Defect::MissesReload, &rules);
+    finds(Defect::MissesReload, &[Rule::Authentication, Rule::Policy, Rule::Permission, Rule::Quota, Rule::Lifetime]);
 }
 
 #[test]
-fn a_clock_that_lags_is_noticed() {
-    finds(Defect::SlowClock, &[Rule::Permission, Rule::Lifetime, Rule::Limit, Rule::Repeat, Rule::Timer]);
+fn a_clock_that_lets_permissions_last_a_millisecond_longer_is_noticed() {
+    finds(Defect::SlowClock, &[Rule::Permission]);
 }
 
 #[test]
 fn timers_that_never_ring_are_noticed() {
-    finds(Defect::NoTimeouts, &[Rule::Timer, Rule::Lifetime, Rule::ShortWay]);
+    finds(Defect::NoTimeouts, &[Rule::Timer, Rule::Lifetime]);
 }
 
 #[test]
@@ -126,12 +124,12 @@ fn a_frame_for_another_client_is_noticed() {
 
 #[test]
 fn another_answer_to_a_repeated_request_is_noticed() {
-    finds(Defect::AnswersAnew, &[Rule::Repeat, Rule::Answer]);
+    finds(Defect::AnswersAnew, &[Rule::Repeat]);
 }
 
 #[test]
 fn a_token_that_lives_too_long_is_noticed() {
-    finds(Defect::LongTokens, &[Rule::Lifetime, Rule::Authentication, Rule::Record]);
+    finds(Defect::LongTokens, &[Rule::Lifetime, Rule::Authentication]);
 }
 
 #[test]

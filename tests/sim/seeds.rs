@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Run when nobody asks for others.
 const USUAL: Range<u64> = 0..40;
+/// As many are run however long it takes.
+const LEAST: u64 = 8;
 /// What the usual seeds may take; on a slow machine the last ones are left out.
 const USUAL_TIME: Duration = Duration::from_secs(20);
 const NO_END: u64 = u64::MAX;
@@ -22,24 +24,21 @@ impl Seeds {
     pub fn from_environment(found_something: &[u64]) -> Self {
         let named = std::env::var("POSTERN_SIM_SEEDS").ok().map(|text| range(&text));
         let secs = std::env::var("POSTERN_SIM_SECS").ok().map(|text| number(&text));
-        let after = |secs| Instant::now() + Duration::from_secs(secs);
+        let until = |secs: u64| Some(Instant::now() + Duration::from_secs(secs));
+        let first = found_something.to_vec();
         match (named, secs) {
-            (None, None) => Self {
-                first: found_something.to_vec(),
-                range: USUAL,
-                until: Some(Instant::now() + USUAL_TIME),
-                usual: true,
-            },
+            (None, None) => Self { first, range: USUAL, until: Some(Instant::now() + USUAL_TIME), usual: true },
+            (None, Some(secs)) => Self { first, range: 0..NO_END, until: until(secs), usual: false },
             (Some(range), None) => Self { first: Vec::new(), range, until: None, usual: false },
-            (named, Some(secs)) => {
-                let start = named.map_or(USUAL.end, |range| range.start);
-                Self { first: Vec::new(), range: start..NO_END, until: Some(after(secs)), usual: false }
+            (Some(range), Some(secs)) => {
+                Self { first: Vec::new(), range: range.start..NO_END, until: until(secs), usual: false }
             }
         }
     }
 
-    pub fn are_usual(&self) -> bool {
-        self.usual
+    /// Whether these were the usual seeds, and the time sufficed for them.
+    pub fn were_all_usual(&self) -> bool {
+        self.usual && self.range.is_empty()
     }
 }
 
@@ -47,10 +46,11 @@ impl Iterator for Seeds {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            return None;
+        if !self.first.is_empty() {
+            return Some(self.first.remove(0));
         }
-        if self.first.is_empty() { self.range.next() } else { Some(self.first.remove(0)) }
+        let over = self.until.is_some_and(|until| Instant::now() >= until);
+        if over && !(self.usual && self.range.start < LEAST) { None } else { self.range.next() }
     }
 }
 
