@@ -1,7 +1,7 @@
 //! A relay shard: one pinned thread, its own epoll loop, listeners, relay sockets and streams. Nothing on its packet path is
 //! shared with another thread.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -89,8 +89,8 @@ pub(crate) struct Shard {
     pub(crate) pipes: Slab<SplicedPipe>,
     /// The pipe of a spliced connection.
     pub(crate) spliced: HashMap<ConnectionId, u32>,
-    /// When to look whether a stream has authenticated; all limits are equal, so this is in order.
-    pub(crate) stream_deadlines: VecDeque<(Instant, u32, u64)>,
+    /// When to look whether a stream has authenticated, soonest first: deadline, slab index, birth.
+    pub(crate) stream_deadlines: BTreeSet<(Instant, u32, u64)>,
     /// What is watched by edge and was left over by a turn's budget: looked at again without sleeping.
     pub(crate) unfinished: Vec<Source>,
     /// The last turn's, being worked off; kept for its memory.
@@ -142,7 +142,7 @@ impl Shard {
             peers: HashMap::new(),
             pipes: Slab::new(),
             spliced: HashMap::new(),
-            stream_deadlines: VecDeque::new(),
+            stream_deadlines: BTreeSet::new(),
             unfinished: Vec::new(),
             resumed: Vec::new(),
             dirty_streams: Vec::new(),
@@ -189,7 +189,7 @@ impl Shard {
             return Duration::ZERO;
         }
         let server = self.server.next_timeout().map(|at| Duration::from_nanos(at.saturating_sub(reading.mono_nanos)));
-        let stream = self.stream_deadlines.front().map(|(at, ..)| at.saturating_duration_since(reading.instant));
+        let stream = self.stream_deadlines.first().map(|(at, ..)| at.saturating_duration_since(reading.instant));
         let dtls = self.listeners.iter().flatten().filter_map(Listener::next_timeout).min();
         let dtls = dtls.map(|at| at.saturating_duration_since(reading.instant));
         [server, stream, dtls].into_iter().flatten().min().unwrap_or(limits::TURN_MAX).min(limits::TURN_MAX)

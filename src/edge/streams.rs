@@ -43,7 +43,7 @@ impl Shard {
         entry.insert(ClientStream { stream, client, birth, deadline: Some(deadline), dirty: false, closing: false });
         self.streams_gauge.fetch_add(1, Ordering::Relaxed);
         self.meters.stream_opened(transport);
-        self.stream_deadlines.push_back((deadline, index, birth));
+        self.stream_deadlines.insert((deadline, index, birth));
         // The first message is already here, and no event will tell of it.
         self.on_stream(index, turn);
     }
@@ -171,15 +171,15 @@ impl Shard {
         let Some(entry) = stream_of(&mut self.streams, &client) else { return };
         entry.deadline = (!authenticated).then(|| turn.instant + limits::UNAUTHENTICATED_STREAM);
         if let Some(deadline) = entry.deadline {
-            self.stream_deadlines.push_back((deadline, client.stream, entry.birth));
+            self.stream_deadlines.insert((deadline, client.stream, entry.birth));
         }
     }
 
     pub(crate) fn close_silent_streams(&mut self, turn: Turn) {
-        while let Some(&(at, index, birth)) = self.stream_deadlines.front()
+        while let Some(&(at, index, birth)) = self.stream_deadlines.first()
             && at <= turn.instant
         {
-            self.stream_deadlines.pop_front();
+            self.stream_deadlines.pop_first();
             let entry = self.streams.get(index as usize).filter(|entry| entry.birth == birth);
             // An allocation that could not move (RFC 8016) is here again.
             let is_due = |entry: &ClientStream| entry.deadline.is_some_and(|deadline| deadline <= turn.instant);
