@@ -13,7 +13,9 @@ const NO_END: u64 = u64::MAX;
 
 /// Seeds in order, until they or the time are over.
 pub struct Seeds {
+    /// These come first, and not again.
     first: Vec<u64>,
+    begun: usize,
     range: Range<u64>,
     until: Option<Instant>,
     usual: bool,
@@ -27,11 +29,13 @@ impl Seeds {
         let until = |secs: u64| Some(Instant::now() + Duration::from_secs(secs));
         let first = found_something.to_vec();
         match (named, secs) {
-            (None, None) => Self { first, range: USUAL, until: Some(Instant::now() + USUAL_TIME), usual: true },
-            (None, Some(secs)) => Self { first, range: 0..NO_END, until: until(secs), usual: false },
-            (Some(range), None) => Self { first: Vec::new(), range, until: None, usual: false },
+            (None, None) => {
+                Self { first, begun: 0, range: USUAL, until: Some(Instant::now() + USUAL_TIME), usual: true }
+            }
+            (None, Some(secs)) => Self { first, begun: 0, range: 0..NO_END, until: until(secs), usual: false },
+            (Some(range), None) => Self { first: Vec::new(), begun: 0, range, until: None, usual: false },
             (Some(range), Some(secs)) => {
-                Self { first: Vec::new(), range: range.start..NO_END, until: until(secs), usual: false }
+                Self { first: Vec::new(), begun: 0, range: range.start..NO_END, until: until(secs), usual: false }
             }
         }
     }
@@ -46,11 +50,15 @@ impl Iterator for Seeds {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        if !self.first.is_empty() {
-            return Some(self.first.remove(0));
+        if let Some(seed) = self.first.get(self.begun) {
+            self.begun += 1;
+            return Some(*seed);
         }
         let over = self.until.is_some_and(|until| Instant::now() >= until);
-        if over && !(self.usual && self.range.start < LEAST) { None } else { self.range.next() }
+        if over && !(self.usual && self.range.start < LEAST) {
+            return None;
+        }
+        self.range.find(|seed| !self.first.contains(seed))
     }
 }
 

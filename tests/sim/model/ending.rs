@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use postern_turn::io::{Client, Family};
-use postern_turn::record::EndRecord;
+use postern_turn::record::{EndReason, EndRecord};
 
 use super::answers::Answer;
 use super::ledger::{Leaving, Model, Port, Waiting};
@@ -87,7 +87,7 @@ impl Model {
         for effect in effects {
             match effect {
                 Effect::Closed { local } => self.on_closed(*local)?,
-                Effect::Ended(record, _) => self.on_ended(record)?,
+                Effect::Ended(record, reason) => self.on_ended(record, *reason)?,
                 Effect::ReservationOver { local } => self.on_reservation_over(now, *local)?,
                 _ => {}
             }
@@ -124,16 +124,26 @@ impl Model {
         Ok(())
     }
 
-    fn on_ended(&mut self, record: &EndRecord) -> Result<(), Violation> {
+    fn on_ended(&mut self, record: &EndRecord, reason: EndReason) -> Result<(), Violation> {
         let is = |left: &&mut Leaving| {
             left.unrecorded.as_ref().is_some_and(|allocation| allocation.serial == record.start.serial)
         };
-        let Some(allocation) = self.leaving.iter_mut().find(is).and_then(|left| left.unrecorded.take()) else {
+        let left = self.leaving.iter_mut().find(is);
+        let Some((allocation, ran_out)) = left.and_then(|left| Some((left.unrecorded.take()?, left.ended.is_some())))
+        else {
             return Err(Rule::Lifetime.broken(format!("{record:?} ended before its time, or twice")));
         };
         let told = [record.to_peer, record.to_client].map(|flow| (flow.packets, flow.bytes));
         let seen = [allocation.to_peer, allocation.to_client];
-        Rule::Record.holds(told == seen, || format!("the record tells {told:?}, and {seen:?} passed"))
+        Rule::Record.holds(told == seen, || format!("the record tells {told:?}, and {seen:?} passed"))?;
+        let key = &self.issued[allocation.token].key_id;
+        let right = match reason {
+            EndReason::KeyRemoved => ran_out && !self.rules.secrets.iter().any(|(id, _)| id == key),
+            EndReason::CredentialExpired => ran_out && allocation.ends == allocation.credential_ends,
+            EndReason::LifetimeOver => ran_out && allocation.ends < allocation.credential_ends,
+            _ => !ran_out,
+        };
+        Rule::Record.holds(right, || format!("{allocation:?} ended for {reason:?}"))
     }
 
     fn on_reservation_over(&mut self, now: u64, local: SocketAddr) -> Result<(), Violation> {
