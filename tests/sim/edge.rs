@@ -304,7 +304,7 @@ impl Edge {
     fn spoil(&mut self, mut payload: Vec<u8>) -> Vec<u8> {
         self.damage.payloads += 1;
         if self.defect == Defect::SpoilsPayload
-            && self.damage.payloads % 100 == 0
+            && self.damage.payloads.is_multiple_of(100)
             && let Some(last) = payload.last_mut()
         {
             *last ^= 1;

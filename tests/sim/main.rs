@@ -42,7 +42,7 @@ use world::World;
 /// the server hold each of these cases for good.
 const FOUND_SOMETHING: [u64; 3] = [
     // A Refresh by another's token moved a mobile allocation between shards before it was refused, and got no answer.
-    0, // deny_peers held for one of the two names of a relay address behind a 1:1 NAT, not for the other.
+    0,  // deny_peers held for one of the two names of a relay address behind a 1:1 NAT, not for the other.
     26, // A stranger got more than 20 answers within a second that began off the limiter's own.
     27,
 ];

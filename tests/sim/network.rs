@@ -93,7 +93,7 @@ impl Network {
     }
 
     /// From the edge to an address outside: whom it reaches, at which of its sockets, and when.
-    pub fn from_edge(
+    pub fn towards_host(
         &mut self,
         now: u64,
         random: &mut Random,

@@ -127,9 +127,9 @@ impl World {
     /// # Errors
     /// What the model objected to, with the last steps.
     pub fn run(seed: u64, defect: Defect) -> Result<Self, Box<Failure>> {
-        let outcome = Self::new(seed, defect, false).to_the_end(seed);
+        let outcome = Self::new(seed, defect, false).finish(seed);
         // Once more, this time with a pen: the same seed gives the same history.
-        outcome.or_else(|_| Self::new(seed, defect, true).to_the_end(seed))
+        outcome.or_else(|_| Self::new(seed, defect, true).finish(seed))
     }
 
     /// How long it was in virtual time.
@@ -137,7 +137,7 @@ impl World {
         self.scenario.minutes
     }
 
-    fn to_the_end(mut self, seed: u64) -> Result<Self, Box<Failure>> {
+    fn finish(mut self, seed: u64) -> Result<Self, Box<Failure>> {
         match self.play() {
             Ok(()) => Ok(self),
             Err(violation) => {
@@ -312,7 +312,7 @@ impl World {
     fn send_out(&mut self, local: SocketAddr, to: SocketAddr, stream: u32, bytes: Vec<u8>) {
         let now = self.clock.nanos();
         let from = self.model.rules().outside(local);
-        let Some((who, arrivals)) = self.network.from_edge(now, &mut self.random, from, to, stream) else { return };
+        let Some((who, arrivals)) = self.network.towards_host(now, &mut self.random, from, to, stream) else { return };
         if let Who::Peer(at) = who
             && self.peers[at].habit == crate::peer::Habit::Closed
         {

@@ -165,8 +165,8 @@ impl Model {
         };
         let fits = |ip, port: u16| match wish {
             PortWish::Any | PortWish::Reserved(_) => free(ip, port),
-            PortWish::Even { reserve: false } => port % 2 == 0 && free(ip, port),
-            PortWish::Even { reserve: true } => port % 2 == 0 && free(ip, port) && free(ip, port + 1),
+            PortWish::Even { reserve: false } => port.is_multiple_of(2) && free(ip, port),
+            PortWish::Even { reserve: true } => port.is_multiple_of(2) && free(ip, port) && free(ip, port + 1),
         };
         let relays = self.rules.relays.iter().filter(|ip| ip.is_ipv4() == is_v4);
         relays.map(|ip| self.rules.ports.clone().filter(|port| fits(*ip, *port)).count()).sum()
@@ -179,7 +179,7 @@ impl Model {
                 let kept = self.reservations.remove(&token);
                 before == Some(Port::Reserved(token)) && kept.is_some_and(|kept| kept.local == local)
             }
-            PortWish::Even { .. } => before.is_none() && local.port() % 2 == 0,
+            PortWish::Even { .. } => before.is_none() && local.port().is_multiple_of(2),
             PortWish::Any => before.is_none(),
         };
         let ours = self.rules.relays.contains(&local.ip()) && self.rules.ports.contains(&local.port());
@@ -194,9 +194,9 @@ impl Model {
         local: SocketAddr,
         token: [u8; 8],
     ) -> Result<(), Violation> {
-        let next = opened
-            .first()
-            .is_some_and(|first| first.ip() == local.ip() && first.port() + 1 == local.port() && first.port() % 2 == 0);
+        let next = opened.first().is_some_and(|first| {
+            first.ip() == local.ip() && first.port() + 1 == local.port() && first.port().is_multiple_of(2)
+        });
         let free = self.ports.insert(local, Port::Reserved(token)).is_none();
         let asked = waiting.port == PortWish::Even { reserve: true };
         Rule::Port.holds(next && free && asked, || format!("{local} was reserved beside {opened:?}"))?;
