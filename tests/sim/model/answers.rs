@@ -106,7 +106,7 @@ pub fn answers<'a>(effects: &'a [Effect], client: &Client, request: &[u8]) -> Re
     Ok(answers)
 }
 
-/// No more than one, and no other effect but those that `but` lets pass.
+/// A request has one answer at most.
 pub fn at_most_one<'a>(mut answers: Vec<Answer<'a>>) -> Result<Option<Answer<'a>>, Violation> {
     Rule::Answer.holds(answers.len() <= 1, || format!("{} answers to one request", answers.len()))?;
     Ok(answers.pop())
