@@ -67,7 +67,8 @@ class Lab:
     def up(self):
         internet = self.host("internet").create()
         internet.batch(
-            "link add segment type bridge mcast_snooping 0",
+            # An address of its own: otherwise it takes the lowest of its ports', and changes as ports are added.
+            "link add segment address 02:00:00:00:00:01 type bridge mcast_snooping 0",
             "link set segment up",
             "addr add 203.0.113.1/24 dev segment",
             "addr add 2001:db8::1/64 dev segment nodad",
