@@ -62,8 +62,11 @@ fn refuse(request: &StunMessage, code: u16) -> Option<Vec<u8>> {
 /// A success answer to Allocate, with or without MESSAGE-INTEGRITY.
 fn grant(request: &StunMessage, integrity: bool) -> Option<Vec<u8>> {
     let address: SocketAddr = "192.0.2.1:50000".parse().unwrap();
-    let attributes: Vec<StunAttribute> =
-        vec![XorRelayedAddress::from(address).into(), XorMappedAddress::from(address).into(), LifeTime::new(600).into()];
+    let attributes: Vec<StunAttribute> = vec![
+        XorRelayedAddress::from(address).into(),
+        XorMappedAddress::from(address).into(),
+        LifeTime::new(600).into(),
+    ];
     let mut answer = StunMessageBuilder::new(request.method(), MessageClass::SuccessResponse)
         .with_transaction_id(TransactionId::from(*request.transaction_id().as_bytes()));
     for attribute in attributes {
@@ -149,7 +152,8 @@ async fn a_server_that_answers_438_forever_fails_and_is_not_asked_forever() {
 
 #[tokio::test]
 async fn a_success_without_integrity_is_no_allocation() {
-    let report = report_of(|request| if is_signed(request) { grant(request, false) } else { refuse(request, 401) }).await;
+    let report =
+        report_of(|request| if is_signed(request) { grant(request, false) } else { refuse(request, 401) }).await;
     assert!(failed_allocate(&report).contains("no MESSAGE-INTEGRITY"), "{report:?}");
 }
 
