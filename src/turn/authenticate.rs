@@ -95,7 +95,8 @@ pub(crate) fn nonce_features(options: &Options) -> Features {
 }
 
 /// Judges a request in the order of RFC 8489 section 9.2.4. `known` is the session that the 5-tuple's allocation was
-/// made with: when it fits, one HMAC is enough.
+/// made with: when it fits, one HMAC is enough. `control` is the control connection of a data connection that is to be
+/// bound: its nonce serves as well.
 ///
 /// # Errors
 /// [`Challenge`]: the sender's fault; nothing was kept.
@@ -106,6 +107,7 @@ pub(crate) fn authenticate(
     client: &Client,
     request: &Request<'_>,
     known: Option<&Session>,
+    control: Option<&Client>,
 ) -> Result<Session, Challenge> {
     let integrity = request.integrity.ok_or(Challenge::Unauthenticated)?;
     let (Some(realm), Some(nonce)) = (request.realm, request.nonce) else { return Err(Challenge::Malformed) };
@@ -125,8 +127,12 @@ pub(crate) fn authenticate(
     if now.unix_secs >= session.grant.expires_unix_secs {
         return Err(Challenge::Unauthenticated);
     }
-    match options.nonce_keys.verify(nonce, now.unix_secs, client.transport, client.remote) {
+    let verify = |client: &Client| options.nonce_keys.verify(nonce, now.unix_secs, client.transport, client.remote);
+    match verify(client) {
         NonceVerdict::Fresh(_) => Ok(session),
+        NonceVerdict::Stale(_) if control.is_some_and(|control| matches!(verify(control), NonceVerdict::Fresh(_))) => {
+            Ok(session)
+        }
         NonceVerdict::Stale(reason) => Err(Challenge::Stale { familiar: reason == StaleReason::Expired }),
     }
 }

@@ -87,7 +87,17 @@ impl Server {
     fn authenticate(&mut self, now: Now, client: &Client, request: &Request<'_>) -> Result<Session, Challenge> {
         let known = self.clients.get(&FiveTuple::of(client)).and_then(|at| self.allocations.live(*at));
         let known = known.map(|allocation| &allocation.session);
-        authenticate::authenticate(&self.options, self.generation, now, client, request, known)
+        let control = self.control_connection(client, request);
+        authenticate::authenticate(&self.options, self.generation, now, client, request, known, control)
+    }
+
+    /// Whose nonce a ConnectionBind may show besides one of its own connection: a client that opens a data connection has
+    /// no other yet, and many know no challenge there. Only from the same host; a replay finds the connection id used.
+    fn control_connection(&self, client: &Client, request: &Request<'_>) -> Option<&Client> {
+        let id = request.connection_id.filter(|_| request.method == Method::ConnectionBind)?;
+        let connection = self.connections.get(&id)?;
+        let control = &self.allocations.live(connection.allocation)?.client;
+        (control.remote.ip() == client.remote.ip()).then_some(control)
     }
 
     fn challenge(&mut self, now: Now, reply: &ReplyTo, challenge: Challenge) -> Verdict {

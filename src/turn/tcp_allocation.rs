@@ -20,7 +20,7 @@ use crate::wheel::SECOND;
 /// A TCP connection with a peer.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    allocation: u32,
+    pub(crate) allocation: u32,
     /// As the relay's socket sees it.
     peer: Peer,
     state: State,

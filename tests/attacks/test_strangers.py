@@ -62,6 +62,7 @@ def garbage_hmac():
     return message.encode(key=os.urandom(16))
 
 
+FLOOD_PER_SECOND = 6_000
 FLOODS = {
     "bare": lambda: bare_allocate().encode(),
     "garbage_hmac": garbage_hmac,
@@ -86,11 +87,11 @@ def test_a_flood_from_30000_sources_costs_no_memory_and_disturbs_nobody(lab, edg
         flooding = threading.Event()
 
         def flood():
-            # A steady rate of about 15,000 per second, which one listener's buffer can hold for a while.
+            # A steady rate: the claim is that strangers cost no memory and no order, not that a core has no end.
             started = time.monotonic()
             for number in range(count):
                 crowd.send(first + number, FLOODS[kind]())
-                if number % 100 == 0 and (ahead := number / 15_000 - (time.monotonic() - started)) > 0:
+                if number % 100 == 0 and (ahead := number / FLOOD_PER_SECOND - (time.monotonic() - started)) > 0:
                     time.sleep(ahead)
             flooding.set()
 

@@ -289,6 +289,32 @@ fn connection_bind_is_for_a_new_connection_only() {
     assert_eq!(bind_connection(&mut world, &mut second, id), Some(400), "bound already");
 }
 
+/// coturn's client knows no challenge there.
+#[test]
+fn connection_bind_may_show_the_nonce_of_the_control_connection() {
+    let mut world = tcp_world();
+    let (mut alice, _) = tcp_allocated(&mut world);
+    let id = connect(&mut world, &mut alice, peer());
+    let mut data = Endpoint::over(&mut world, "alice", "198.51.100.1:4001", Transport::Tcp);
+    data.nonce = alice.nonce.clone();
+    assert_eq!(bind_connection(&mut world, &mut data, id), None);
+    let mut again = Endpoint::over(&mut world, "alice", "198.51.100.1:4002", Transport::Tcp);
+    again.nonce = alice.nonce.clone();
+    assert_eq!(bind_connection(&mut world, &mut again, id), Some(400), "a connection id serves once");
+}
+
+#[test]
+fn connection_bind_from_another_host_with_the_control_connection_s_nonce_gets_438() {
+    let mut world = tcp_world();
+    let (mut alice, _) = tcp_allocated(&mut world);
+    let id = connect(&mut world, &mut alice, peer());
+    let mut elsewhere = Endpoint::over(&mut world, "alice", "198.51.100.9:4001", Transport::Tcp);
+    elsewhere.nonce = alice.nonce.clone();
+    let request = elsewhere.signed(Method::ConnectionBind, &[Attribute::ConnectionId(id)]);
+    world.send(elsewhere.client, &request);
+    assert_eq!(world.take_answer(&request).and_then(|answer| answer.code()), Some(438));
+}
+
 #[test]
 fn a_closed_data_connection_closes_the_peer() {
     let mut world = tcp_world();
