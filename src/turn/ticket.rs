@@ -6,6 +6,8 @@
 //! The seal is a MAC over the content and the holder's name, and the nonce of the encryption: a synthetic
 //! initialisation vector, so that no randomness is needed and no two contents share a key stream.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -14,8 +16,10 @@ use zeroize::Zeroize;
 const SEAL_BYTES: usize = 16;
 const CONTENT_BYTES: usize = 12;
 
-/// Bytes of a MOBILITY-TICKET of ours.
-pub(crate) const TICKET_BYTES: usize = SEAL_BYTES + CONTENT_BYTES;
+const SEALED_BYTES: usize = SEAL_BYTES + CONTENT_BYTES;
+
+/// Bytes of a MOBILITY-TICKET of ours: base64url without padding, since coturn's client keeps tickets as C strings.
+pub(crate) const TICKET_BYTES: usize = (SEALED_BYTES * 8).div_ceil(6);
 
 /// Seals and opens the tickets of one process.
 pub struct TicketKey([u8; 32]);
@@ -39,10 +43,13 @@ impl TicketKey {
         content[8..].copy_from_slice(&ticket.number.to_be_bytes());
         let seal = self.seal_of(&content, holder);
         self.crypt(&seal, &mut content);
-        let mut sealed = [0; TICKET_BYTES];
+        let mut sealed = [0; SEALED_BYTES];
         sealed[..SEAL_BYTES].copy_from_slice(&seal);
         sealed[SEAL_BYTES..].copy_from_slice(&content);
-        sealed
+        let mut text = [0; TICKET_BYTES];
+        let written = URL_SAFE_NO_PAD.encode_slice(sealed, &mut text);
+        debug_assert_eq!(written.ok(), Some(TICKET_BYTES));
+        text
     }
 
     /// `None`: not ours, changed, or another holder's.
@@ -57,7 +64,9 @@ impl TicketKey {
         self.decrypt(sealed).map(|(_, content)| ticket_of(&content))
     }
 
-    fn decrypt(&self, sealed: &[u8]) -> Option<([u8; SEAL_BYTES], [u8; CONTENT_BYTES])> {
+    fn decrypt(&self, text: &[u8]) -> Option<([u8; SEAL_BYTES], [u8; CONTENT_BYTES])> {
+        let text: &[u8; TICKET_BYTES] = text.try_into().ok()?;
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (seal, rest) = sealed.split_first_chunk::<SEAL_BYTES>()?;
         let mut content = rest.try_into().ok()?;
         self.crypt(seal, &mut content);
@@ -129,6 +138,12 @@ mod tests {
         }
         assert_eq!(key.open(&sealed[1..], b"alice"), None);
         assert_eq!(key.open(&[], b"alice"), None);
+    }
+
+    #[test]
+    fn a_ticket_is_text_without_a_nul() {
+        let sealed = TicketKey::new(&[1; 32]).seal(TICKET, b"alice");
+        assert!(sealed.iter().all(u8::is_ascii_graphic));
     }
 
     #[test]
