@@ -97,13 +97,14 @@ def outputs(lab, edge, echo_peer, tool, today):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("form", FORMS)
-def test_uclient_gets_every_message_back(outputs, form):
+def test_uclient_gets_every_message_back(outputs, edge, form):
     output = outputs[form]
     counts = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)$", output, re.MULTILINE)
     lost = re.findall(r"Total lost packets (\d+)", output)
     assert counts and lost, f"no result:\n{output[-2000:]}"
     sent, received = map(int, counts[-1])
-    assert (sent, received, int(lost[-1])) == (MESSAGES * CLIENTS, MESSAGES * CLIENTS, 0), output[-1500:]
+    drops = {labels: value for (name, labels), value in edge.metrics().series.items() if "drops" in name and value}
+    assert (sent, received, int(lost[-1])) == (MESSAGES * CLIENTS, MESSAGES * CLIENTS, 0), f"{drops}\n{output[-1500:]}"
 
 
 def test_negative_runs_end_at_the_400_that_they_provoke(lab, edge, echo_peer, tool, today):
