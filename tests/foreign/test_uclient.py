@@ -82,7 +82,7 @@ def outputs(lab, edge, echo_peer, tool, today):
             command = [client, "-u", name, "-W", SECRET, "-n", MESSAGES, "-m", CLIENTS, *arguments, server]
             file = open(edge.directory / f"uclient-{name}.txt", "w+", errors="replace")
             process = lab.endpoint("a", kind).start(*command, stdout=file, stderr=subprocess.STDOUT, env=today)
-            running[name] = process, file, time.monotonic() + 45
+            running[name] = process, file, time.monotonic() + 100
         for name, (process, file, deadline) in list(running.items()):
             if process.poll() is None and time.monotonic() > deadline:
                 process.kill()
