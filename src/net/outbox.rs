@@ -9,6 +9,8 @@ use crate::limits::{CONTROL_QUEUE_BYTES_MAX, MEDIA_QUEUE_AGE_MAX, MEDIA_QUEUE_BY
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     control: VecDeque<u8>,
+    /// What is left of each control message.
+    control_left: VecDeque<usize>,
     media: VecDeque<u8>,
     frames: VecDeque<Frame>,
     /// Bytes of the first frame that are written, and no longer in `media`.
@@ -24,6 +26,7 @@ struct Frame {
 impl Outbox {
     pub(crate) fn push_control(&mut self, bytes: &[u8]) {
         self.control.extend(bytes);
+        self.control_left.push_back(bytes.len());
     }
 
     pub(crate) fn control_bytes(&self) -> usize {
@@ -69,10 +72,33 @@ impl Outbox {
         if self.control.is_empty() { media } else { self.control.as_slices().0 }
     }
 
+    /// As [`front`](Self::front), but never beyond one frame: a TLS record then holds one message, which is all that some
+    /// clients read of it.
+    pub(crate) fn front_frame(&mut self) -> &[u8] {
+        let left = self.head_left();
+        match self.control_left.front() {
+            Some(&message) if self.head_written == 0 => &self.control.make_contiguous()[..message],
+            _ if self.media.is_empty() => &[],
+            _ => &self.media.make_contiguous()[..left],
+        }
+    }
+
+    fn advance_control(&mut self, mut written: usize) {
+        while let Some(left) = self.control_left.front_mut().filter(|_| written > 0) {
+            let taken = written.min(*left);
+            *left -= taken;
+            written -= taken;
+            if *left == 0 {
+                self.control_left.pop_front();
+            }
+        }
+    }
+
     /// Takes away `n` bytes of [`front`](Self::front), which are written.
     pub(crate) fn advance(&mut self, n: usize) {
         if self.head_written == 0 && !self.control.is_empty() {
             self.control.drain(..n);
+            self.advance_control(n);
             return;
         }
         self.media.drain(..n);

@@ -189,7 +189,7 @@ impl Stream {
                     }
                 }
             }
-            let front = self.outbox.front();
+            let front = if self.tls.is_some() { self.outbox.front_frame() } else { self.outbox.front() };
             if front.is_empty() {
                 return self.finish_output().map(|()| Flush::Idle);
             }
