@@ -42,6 +42,7 @@ FORMS = {
     "client_to_client_tcp": (V4, ["-y", "-c", "-t"], A.EDGE),
     "client_to_client_ipv6": (V6, ["-y", "-x", "-c"], A.EDGE_6),
     "tcp_relay": (V4, [*TO_4, "-T"], A.EDGE),
+    "tcp_relay_over_tls": (V4, [*TO_4, "-T", "-S", "-p", "443"], A.EDGE),
     "tcp_relay_ipv6": (V6, [*TO_6, "-x", "-T"], A.EDGE_6),
     "abrupt_disconnect": (V4, [*TO_4, "-B"], A.EDGE),
     "extra_requests": (V4, [*TO_4, "-G"], A.EDGE),
