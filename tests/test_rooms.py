@@ -17,9 +17,26 @@ MAY_USE = {
     "config": set(),
     "telemetry": set(),
     "edge": {"token", "turn", "net", "config", "telemetry"},
-    "tools": {"token", "turn", "net", "config", "telemetry", "edge"},
+    "ice": {"turn"},
+    "sip": set(),
+    "media": set(),
+    "mailbox": {"media"},
+    "dialplan": {"sip"},
+    "slots": set(),
+    "store": {"mailbox"},
+    "transport": {"sip", "net"},
+    "router": {"sip", "dialplan", "transport", "net", "config", "telemetry"},
+    "um": {"sip", "dialplan", "slots", "mailbox", "store", "transport", "net", "config", "telemetry"},
+    "worker": {
+        "sip", "dialplan", "slots", "media", "mailbox", "store", "ice", "turn", "token", "transport", "net", "config",
+        "telemetry",
+    },
+    "tools": {
+        "token", "turn", "ice", "sip", "dialplan", "slots", "media", "mailbox", "store", "transport", "net", "config",
+        "telemetry", "edge", "router", "um", "worker",
+    },
 }
-CORES = {"token", "turn"}
+CORES = {"token", "turn", "ice", "sip", "media", "mailbox", "dialplan", "slots"}
 # What would make a core know of sockets, clocks, threads or logging.
 NOT_IN_CORES = {"tokio", "mio", "libc", "socket2", "rustls", "tracing", "log", "axum", "rand", "getrandom"}
 NOT_IN_THE_BUILD = {"openssl", "openssl-sys", "native-tls", "rustls-pemfile", "figment"}

@@ -1,0 +1,1 @@
+//! Voice mail call logic as a state machine, and the trait of the store behind it.

@@ -1,0 +1,1 @@
+//! RTP, RTCP, SRTP, jitter buffer, codecs, DTMF, tones and WAV, without sockets or clock.

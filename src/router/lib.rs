@@ -1,0 +1,1 @@
+//! The call router: redirects, proxies, touches no media.

@@ -1,0 +1,1 @@
+//! Mailboxes, messages, PINs and recordings on SQLite and files.
