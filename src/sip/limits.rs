@@ -1,0 +1,126 @@
+//! Limits of the messages, transactions, connections and queues. Each is named once here, so that a reader sees at a
+//! glance what a stranger can make us hold.
+
+use std::time::Duration;
+
+/// Longest message in bytes, headers and body, unless set otherwise.
+pub const MESSAGE_BYTES_MAX: usize = 65_536;
+
+/// Longest start line and header part of a message in bytes: a sender of a stream that has not ended it by then is
+/// closed.
+pub const HEAD_BYTES_MAX: usize = 32_768;
+
+/// Header lines of one message.
+pub const HEADERS_MAX: usize = 256;
+
+/// Values of one list header (Via, Route, Contact and so on), over all its lines.
+pub const VALUES_MAX: usize = 128;
+
+/// Parameters of one URI or header value.
+pub const PARAMS_MAX: usize = 64;
+
+/// Headers in one URI.
+pub const URI_HEADERS_MAX: usize = 32;
+
+/// Longest URI in bytes.
+pub const URI_BYTES_MAX: usize = 8_192;
+
+/// Longest host name in bytes (RFC 1035 section 2.3.4).
+pub const HOST_BYTES_MAX: usize = 255;
+
+/// Largest CSeq number (RFC 3261 section 8.1.1.5: below 2^31).
+pub const CSEQ_MAX: u32 = (1 << 31) - 1;
+
+/// Largest request that goes out by UDP without a transport being asked for (RFC 3261 section 18.1.1).
+pub const DATAGRAM_REQUEST_BYTES_MAX: usize = 1_300;
+
+/// Server transactions at once, unless set otherwise; a request beyond gets a 503 without a transaction.
+pub const SERVER_TRANSACTIONS_MAX: usize = 20_000;
+
+/// Server transactions of one source address at once, unless set otherwise.
+pub const SERVER_TRANSACTIONS_PER_SOURCE_MAX: usize = 15_000;
+
+/// Client transactions at once, unless set otherwise.
+pub const CLIENT_TRANSACTIONS_MAX: usize = 20_000;
+
+/// Connections at once, unless set otherwise.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// Connections of one source address at once, unless set otherwise.
+pub const CONNECTIONS_PER_SOURCE_MAX: usize = 256;
+
+/// Bytes that wait for a connection to be made.
+pub const CONNECTING_BYTES_MAX: usize = 262_144;
+
+/// How long a connection may take to be made, its TLS handshake included.
+pub const CONNECT_TIME: Duration = Duration::from_secs(4);
+
+/// How long a message on a stream may take from its first byte to its last.
+pub const MESSAGE_TIME: Duration = Duration::from_secs(10);
+
+/// How long an accepted connection may live without a valid message.
+pub const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(30);
+
+/// How long a connection lives without a byte, unless set otherwise: longer than the longest call by default, since a
+/// peer behind NAT is reached over it only.
+pub const IDLE_TIME: Duration = Duration::from_secs(40 * 60);
+
+/// How long an INVITE may ring before the endpoint answers it itself. Above a proxy's Timer C (RFC 3261 section 16.6).
+pub const INVITE_PENDING_TIME: Duration = Duration::from_secs(600);
+
+/// When an INVITE that has no answer yet gets 100 Trying (RFC 3261 section 17.2.1).
+pub const TRYING_TIME: Duration = Duration::from_millis(200);
+
+/// Addresses that are tried for one request.
+pub const DESTINATIONS_MAX: usize = 16;
+
+/// SRV records of one name that are looked at.
+pub const SRV_RECORDS_MAX: usize = 16;
+
+/// DNS questions open at once; a request that needs one more fails.
+pub const QUESTIONS_MAX: usize = 1_024;
+
+/// How long a DNS question may stay open.
+pub const QUESTION_TIME: Duration = Duration::from_secs(5);
+
+/// Longest session description in bytes; an offer with many ICE candidates of many lines stays far below.
+pub const SDP_BYTES_MAX: usize = 32_768;
+
+/// m= lines of one session description: an answer mirrors each.
+pub const SDP_MEDIA_MAX: usize = 16;
+
+/// Lines of one media description, or of the session's part.
+pub const SDP_ATTRIBUTES_PER_MEDIA_MAX: usize = 256;
+
+/// Formats of one m= line.
+pub const SDP_FORMATS_MAX: usize = 64;
+
+/// Longest word of a session description in bytes: protocols, encodings, names.
+pub const SDP_TOKEN_BYTES_MAX: usize = 255;
+
+/// Longest text of an a=fmtp line in bytes.
+pub const SDP_FMTP_BYTES_MAX: usize = 1_024;
+
+/// a=crypto lines of one media description that are kept.
+pub const SDP_CRYPTO_LINES_MAX: usize = 16;
+
+/// Longest a=crypto line in bytes.
+pub const SDP_CRYPTO_BYTES_MAX: usize = 512;
+
+/// Longest master key identifier in bytes (RFC 4568 section 6.1).
+pub const SDP_MKI_BYTES_MAX: u8 = 128;
+
+/// a=fingerprint lines of one media description that are kept.
+pub const SDP_FINGERPRINTS_MAX: usize = 8;
+
+/// Candidates of one media description that are kept: the pairs of an agent grow with their product.
+pub const ICE_CANDIDATES_MAX: usize = 64;
+
+/// Longest ICE user fragment or password in bytes (RFC 8839 section 5.4).
+pub const ICE_CREDENTIAL_BYTES_MAX: usize = 256;
+
+/// Least milliseconds of voice in a packet that we send.
+pub const PTIME_MS_MIN: u32 = 10;
+
+/// Most milliseconds of voice in a packet that we send.
+pub const PTIME_MS_MAX: u32 = 60;
