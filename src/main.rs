@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("postern: {error:#}");
+            tools::output::complain(format_args!("postern: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -80,7 +80,7 @@ async fn edge(path: PathBuf) -> Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(faults) => {
             for fault in faults {
-                eprintln!("{fault}");
+                tools::output::complain(fault);
             }
             return Ok(ExitCode::FAILURE);
         }

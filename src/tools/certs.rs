@@ -14,6 +14,8 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 
+use crate::output;
+
 /// Days for which a development authority is good.
 pub const AUTHORITY_LIFETIME_DAYS: i64 = 1825;
 
@@ -104,7 +106,7 @@ impl Authority {
 /// When a file exists already or cannot be written; nothing has been written then unless the disk itself failed.
 pub fn run(args: Args) -> Result<ExitCode> {
     for path in write_set(&args.dir, &args.names, &args.worker)? {
-        println!("{}", path.display());
+        output::print_line(path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,8 @@ use anyhow::Result;
 use ipnet::IpNet;
 use postern_config::{Config, Finding, Loaded, Opening, Purpose};
 
+use crate::output;
+
 /// What stands for an address that this machine does not tell.
 const INSIDE_ADDRESS_UNKNOWN: &str = "EDGE-INSIDE-ADDRESS";
 
@@ -27,7 +29,7 @@ pub struct Args {
 /// When this machine does not tell its addresses.
 pub fn run(args: Args) -> Result<ExitCode> {
     let verdict = check(&args.file, &postern_net::system::own_addresses()?);
-    print!("{}", verdict.report);
+    output::print(&verdict.report)?;
     Ok(if verdict.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

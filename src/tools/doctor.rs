@@ -1,6 +1,5 @@
 //! `postern doctor`: an endpoint outside that proves a relay, transport by transport, and says what to mend.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +17,7 @@ use crate::doctor_session::Session;
 use crate::doctor_target::{Route, Server, Transport, resolve};
 use crate::doctor_tls::Trust;
 use crate::doctor_token::{self as token, TokenService};
+use crate::output;
 
 /// What everything but the speech may take, all waits for silence together.
 const OVERHEAD_MAX: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 
 fn print(report: &Report, json: bool, passed: bool, verdict: &str) -> Result<ExitCode> {
     let text = if json { report.json(passed, verdict)? + "\n" } else { report.text(verdict) };
-    std::io::stdout().write_all(text.as_bytes()).context("the report cannot be printed")?;
+    output::print(text).context("the report cannot be printed")?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,6 +11,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use postern_config::{Config, Opening, PortRange, Protocol, Purpose};
 
+use crate::output;
+
 /// Arguments of `postern firewall`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -39,14 +41,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match postern_config::load(&args.config, &postern_net::system::own_addresses()?) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                eprintln!("{warning} (warning)");
+                output::complain(format_args!("{warning} (warning)"));
             }
-            print!("{}", rules(&loaded.config, args.format).map_err(|_| anyhow!("rules cannot be written"))?);
+            output::print(rules(&loaded.config, args.format).map_err(|_| anyhow!("rules cannot be written"))?)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
             for error in &errors {
-                eprintln!("{error}");
+                output::complain(error);
             }
             Ok(ExitCode::FAILURE)
         }

@@ -21,6 +21,7 @@ mod doctor_token;
 mod doctor_turn;
 mod doctor_wire;
 pub mod firewall;
+pub mod output;
 #[cfg(any(test, feature = "edge"))]
 mod scratch;
 pub mod token;

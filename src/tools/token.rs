@@ -10,6 +10,8 @@ use postern_config::{Config, relays_from_listeners};
 use postern_token::{Claims, Issuer, KeyRing, Secret, TokenForm, TokenJson, Verifier, parse_peer};
 use serde::Serialize;
 
+use crate::output;
+
 /// Arguments of `postern token`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -90,13 +92,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Issue(args) => {
             let issued = issue(&load(&args.config)?, &args, now_unix_secs)?;
-            println!("{}", serde_json::to_string_pretty(&issued)?);
+            output::print_line(serde_json::to_string_pretty(&issued)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Verify(args) => {
             let verifier = Verifier::new(&key_ring(&load(&args.config)?)?);
             let judgement = verifier.judge(args.username.as_bytes(), args.password.as_bytes(), now_unix_secs);
-            println!("{}", serde_json::to_string_pretty(&judgement.to_json(now_unix_secs))?);
+            output::print_line(serde_json::to_string_pretty(&judgement.to_json(now_unix_secs))?)?;
             Ok(if judgement.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }

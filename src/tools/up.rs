@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::certs::{Authority, Usage, WORKER_NAME, write_new};
 use crate::doctor::unix_secs;
+use crate::output;
 use crate::scratch::Scratch;
 
 /// Arguments of `postern up`: none are needed.
@@ -45,7 +46,7 @@ struct Printed<'a> {
     program: &'a str,
 }
 
-/// Runs `postern up` until SIGINT or SIGTERM.
+/// Runs `postern up` until SIGINT or SIGTERM, or until whoever reads its output has left.
 ///
 /// # Errors
 /// When loopback cannot be bound, or the temporary directory cannot be written to.
@@ -62,11 +63,16 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let is_ready = AtomicBool::new(false);
     let ready = |listening: &Listening| {
         is_ready.store(true, Ordering::Relaxed);
-        println!("{}", Printed { listening, token: &token, dir: scratch.path(), program: &program }.text());
+        let text = Printed { listening, token: &token, dir: scratch.path(), program: &program }.text();
+        if let Err(error) = output::print_line(text) {
+            output::complain(format_args!("postern up: nobody can read what is printed: {error}"));
+        }
     };
     tokio::select! {
         ended = postern_edge::run(loaded, Origin::Embedded, Stop::AtOnce, ready) => ended?,
         () = signals.end(&is_ready) => {}
+        // Nobody sees it any more, nor thinks of ending it: `postern up | head -3`.
+        () = output::reader_left() => {}
     }
     Ok(ExitCode::SUCCESS)
 }
