@@ -1,6 +1,7 @@
 //! STUN and TURN without sockets: the wire codec, the server's state machine, the broker and the peer policy.
 
 pub mod address;
+mod adoption;
 pub mod advertise;
 mod allocate;
 mod allocation;
@@ -13,6 +14,14 @@ pub mod broker;
 mod channel;
 mod channel_bind;
 pub mod channel_data;
+pub mod client;
+mod client_answers;
+mod client_binding;
+mod client_io;
+pub mod client_limits;
+mod client_peers;
+mod client_session;
+mod client_transaction;
 pub mod counters;
 mod create_permission;
 pub mod data_indication;
