@@ -1,14 +1,46 @@
 //! SIP messages, transactions, dialogs and SDP offer/answer: one state machine without sockets or clock.
 
+pub mod escape;
+pub mod fields;
+pub mod header_name;
+pub mod headers;
+pub mod host;
+pub mod io;
 pub mod limits;
+pub mod message;
+pub mod method;
+pub mod name_addr;
 pub mod offer_answer;
 mod offer_answer_build;
 pub mod offer_answer_capabilities;
 pub mod offer_answer_media;
 mod offer_answer_payloads;
 mod offer_answer_select;
+pub mod options;
+pub mod params;
+pub mod parse;
 pub mod sdp;
 pub mod sdp_crypto;
 pub mod sdp_ice;
 pub mod sdp_media;
 pub mod sdp_security;
+pub mod source;
+pub mod status;
+pub mod target;
+pub mod tel;
+pub mod text;
+pub mod typed;
+pub mod uri;
+pub mod via;
+
+pub use header_name::HeaderName;
+pub use headers::Headers;
+pub use io::{Action, ClientTx, Core, Event, ServerTx};
+pub use message::{Message, Request, Response};
+pub use method::Method;
+pub use name_addr::NameAddr;
+pub use source::{ConnId, Source, Transport};
+pub use status::StatusCode;
+pub use target::Target;
+pub use uri::{SipUri, Uri};
+pub use via::Via;
