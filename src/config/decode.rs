@@ -298,8 +298,9 @@ fn alternate(value: &Value<'_>) -> Option<Alternate> {
     let table = value.table()?;
     let address = table.required("address", "\"203.0.113.20:3478\"", forms::remote_address);
     let domain = table.optional("domain", name_or_domain);
+    let transports = table.or("transports", Vec::new(), |value| value.list(NAMES_MAX, forms::relay_transport));
     table.close();
-    Some(Alternate { address: address?, domain })
+    Some(Alternate { address: address?, domain, transports })
 }
 
 fn alternates(table: &Table<'_>) -> Option<(IpAddr, u16)> {

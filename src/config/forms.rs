@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::reader::{Notes, Value, quoted};
 use crate::tree::PortRange;
-use crate::uri::RelayUri;
+use crate::uri::{RelayTransport, RelayUri};
 
 /// RFC 8489 section 14.9: fewer than 128 characters.
 const REALM_CHARS_MAX: usize = 127;
@@ -141,6 +141,18 @@ pub(crate) fn relay_uri(value: &Value<'_>) -> Option<RelayUri> {
             format!("{} {what}", quoted(text)),
             "write one like \"turn:edge.example.test:3478?transport=udp\" (RFC 7065)",
         ),
+    }
+}
+
+/// `"udp"`, `"tcp"`, `"tls"` or `"dtls"`.
+pub(crate) fn relay_transport(value: &Value<'_>) -> Option<RelayTransport> {
+    let text = value.string()?;
+    match text {
+        "udp" => Some(RelayTransport::Udp),
+        "tcp" => Some(RelayTransport::Tcp),
+        "tls" => Some(RelayTransport::Tls),
+        "dtls" => Some(RelayTransport::Dtls),
+        _ => value.error(format!("{} is no transport", quoted(text)), "write udp, tcp, tls or dtls"),
     }
 }
 

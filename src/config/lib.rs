@@ -50,7 +50,7 @@ pub use tree::{
     NatDiscoveryConfig, PortRange, RecordsConfig, RelayConfig, Secret, SecretBytes, SocketsConfig, TelemetryConfig,
     TokensConfig,
 };
-pub use uri::{RelayTransport, RelayUri, relays_from_listeners};
+pub use uri::{Location, RelayTransport, RelayUri, relays_from_listeners};
 pub use watch::Fingerprint;
 
 /// A configuration that may be used, and what its operator should still look at.

@@ -1,6 +1,6 @@
 //! Rules on the token service, drain, NAT discovery, media, records and telemetry, with the line that each names.
 
-use crate::testing::{BASE, TOKENS, accepted, load_text, printed, refuses, with};
+use crate::testing::{BASE, TOKENS, accepted, load_text, printed, refuses, warns, with};
 
 fn tokens(old: &str, new: &str) -> String {
     assert!(TOKENS.contains(old));
@@ -50,8 +50,50 @@ fn wildcard_listeners_alone_need_written_relays() {
         .replace("203.0.113.10:3478", "0.0.0.0:3478")
         .replace("203.0.113.10:443", "0.0.0.0:443")
         .replace("[2001:db8::10]:3478", "[::]:3478");
-    refuses(&format!("{wild}{TOKENS}"), "20: edge.tokens", "wildcard listeners name no relay");
+    refuses(&format!("{wild}{TOKENS}"), "20: edge.tokens", "no listener has a public or advertised address");
     accepted(&format!("{wild}{TOKENS}internet = [\"turn:edge.example.test\"]\n"));
+}
+
+#[test]
+fn an_edge_whose_listeners_are_all_private_needs_written_relays() {
+    let private = |address: &str| {
+        let text = BASE.replace("\"203.0.113.10:", &format!("\"{address}:"));
+        text.replace(", \"[2001:db8::10]:3478\"", "").replace("[\"203.0.113.10\", ", &format!("[\"{address}\", "))
+    };
+    for address in ["10.20.0.10", "127.0.0.1", "169.254.7.7"] {
+        let text = format!("{}{TOKENS}", private(address));
+        refuses(&text, "20: edge.tokens", "no listener has a public or advertised address");
+        accepted(&format!("{text}internet = [\"turn:edge.example.test\"]\n"));
+    }
+    let advertised = private("10.20.0.10").replace("dtls = []", "advertise = { \"10.20.0.10\" = \"198.51.100.7\" }");
+    let tokens = accepted(&format!("{advertised}{TOKENS}")).edge.tokens.expect("on");
+    assert!(tokens.internet.iter().all(|relay| relay.host == "198.51.100.7" || relay.host == "edge.example.test"));
+}
+
+#[test]
+fn a_private_address_among_relays_for_the_internet_is_warned_of() {
+    let text = format!("{BASE}{TOKENS}internet = [\"turn:edge.example.test\", \"turn:10.20.0.10\"]\n");
+    warns(&text, "26: edge.tokens.internet[1]", "10.20.0.10 is no public address");
+}
+
+#[test]
+fn an_alternate_serves_what_is_written_else_what_this_edge_serves_on_that_port() {
+    use crate::RelayTransport::{Dtls, Tcp, Tls, Udp};
+    let transports = |alternate: &str| {
+        let drain = accepted(&format!("{BASE}[edge.drain]\nalternate = [{alternate}]\n")).edge.drain;
+        drain.alternate[0].transports.clone()
+    };
+    assert_eq!(transports("{ address = \"203.0.113.20:3478\" }"), [Udp, Tcp]);
+    assert_eq!(transports("{ address = \"203.0.113.20:443\" }"), [Tls]);
+    assert_eq!(transports("{ address = \"203.0.113.20:5000\" }"), [Udp]);
+    let written = "{ address = \"203.0.113.20:443\", transports = [\"tls\", \"dtls\"] }";
+    assert_eq!(transports(written), [Tls, Dtls]);
+    let wrong = written.replace("dtls", "sctp");
+    refuses(
+        &format!("{BASE}[edge.drain]\nalternate = [{wrong}]\n"),
+        "21: edge.drain.alternate[0].transports[1]",
+        "\"sctp\" is no transport",
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::decode::{Draft, Listener, ListenerKind, repeated};
 use crate::peers;
 use crate::reader::Notes;
 use crate::tree::CertifiedPair;
-use crate::uri::relays_from_listeners;
+use crate::uri::{Location, RelayTransport, is_public, relays_from_listeners};
 
 /// RFC 8656 section 7.2: a server grants no less than the default lifetime when asked for nothing else.
 const LIFETIME_DEFAULT_SECS: u32 = 600;
@@ -279,7 +279,16 @@ fn tokens(draft: &mut Draft, notes: &Notes) {
             }
         }
     }
-    let from_listeners = relays_from_listeners(&draft.edge);
+    if !on_loopback(draft) {
+        for (key, relay) in draft.relay_uris.iter().filter(|(key, _)| key.starts_with("edge.tokens.internet")) {
+            if relay.host.parse().is_ok_and(|ip: IpAddr| !is_public(ip)) {
+                let what = format!("{} is no public address: no client on the internet reaches it", relay.host);
+                notes.warn(key, what, "write the public address or name, or move it to intranet");
+            }
+        }
+    }
+    let from_listeners = relays_from_listeners(&draft.edge, Location::Internet);
+    let inside = relays_from_listeners(&draft.edge, Location::Intranet);
     let Some(tokens) = &mut draft.edge.tokens else { return };
     if draft.derived.internet {
         if let Some(pair) = &draft.edge.certificate {
@@ -294,17 +303,37 @@ fn tokens(draft: &mut Draft, notes: &Notes) {
         if from_listeners.is_empty()
             && !["udp", "tcp", "tls", "dtls"].iter().any(|k| notes.faulty(&format!("edge.{k}")))
         {
-            let what = "internet is missing, and wildcard listeners name no relay to derive it from";
-            notes.error("edge.tokens", what, "write internet = [\"turn:edge.example.test:3478\"]");
+            let what = "internet is missing, and no listener has a public or advertised address to derive it from";
+            let remedy = "write internet = [\"turn:edge.example.test:3478\"], or edge.advertise behind a 1:1 NAT";
+            notes.error("edge.tokens", what, remedy);
         }
         tokens.internet = from_listeners;
     }
     if draft.derived.intranet {
-        tokens.intranet = tokens.internet.clone();
+        tokens.intranet = if draft.derived.internet { inside } else { tokens.internet.clone() };
     }
 }
 
-fn drain(draft: &Draft, notes: &Notes) {
+fn drain(draft: &mut Draft, notes: &Notes) {
+    // Edges of one site are configured alike: what this one serves on a port, so does the other.
+    let served = |port: u16| {
+        let edge = &draft.edge;
+        let lists = [
+            (&edge.udp, RelayTransport::Udp),
+            (&edge.tcp, RelayTransport::Tcp),
+            (&edge.tls, RelayTransport::Tls),
+            (&edge.dtls, RelayTransport::Dtls),
+        ];
+        let serves = |list: &[SocketAddr]| list.iter().any(|listener| listener.port() == port);
+        let served: Vec<_> = lists.iter().filter(|(list, _)| serves(list)).map(|(_, transport)| *transport).collect();
+        if served.is_empty() { vec![RelayTransport::Udp] } else { served }
+    };
+    let resolved: Vec<_> = draft.edge.drain.alternate.iter().map(|other| served(other.address.port())).collect();
+    for (alternate, served) in draft.edge.drain.alternate.iter_mut().zip(resolved) {
+        if alternate.transports.is_empty() {
+            alternate.transports = served;
+        }
+    }
     for (at, alternate) in draft.edge.drain.alternate.iter().enumerate() {
         let public = |listener: &Listener| {
             let ip = listener.address.ip();

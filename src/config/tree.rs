@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::certificate::CertifiedKeyMaterial;
-use crate::uri::RelayUri;
+use crate::uri::{RelayTransport, RelayUri};
 use crate::watch::Fingerprint;
 
 /// A whole configuration file.
@@ -210,6 +210,9 @@ pub struct Alternate {
     pub address: SocketAddr,
     /// Value of ALTERNATE-DOMAIN, which TLS clients check the certificate against.
     pub domain: Option<String>,
+    /// What it serves at that address, for the token service to name; never empty. Where the file does not say, what this
+    /// edge serves on the same port, and UDP where that is nothing.
+    pub transports: Vec<RelayTransport>,
 }
 
 /// `[edge.nat_discovery]` (RFC 5780): the second address and port beside the first UDP listener of that family.

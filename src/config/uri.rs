@@ -98,11 +98,19 @@ impl FromStr for RelayUri {
     }
 }
 
+/// Where the clients are that relays are named to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    Internet,
+    Intranet,
+}
+
 /// The relays that follow from the listeners, as a client beyond a 1:1 NAT sees them (`edge.advertise`).
 ///
-/// Wildcard listeners name no address and are left out. TLS and DTLS listeners are named by their address when the
-/// certificate holds it, else by the certificate's first DNS name that is no wildcard.
-pub fn relays_from_listeners(edge: &EdgeConfig) -> Vec<RelayUri> {
+/// For the internet only those that the internet reaches: an advertised address, or a public one. Wildcard listeners name
+/// no address and are left out. TLS and DTLS listeners are named by their address when the certificate holds it, else by
+/// the certificate's first DNS name that is no wildcard.
+pub fn relays_from_listeners(edge: &EdgeConfig, location: Location) -> Vec<RelayUri> {
     let public = |ip: IpAddr| edge.advertise.get(&ip).copied().unwrap_or(ip);
     let host = |ip: IpAddr, transport: RelayTransport| {
         let address = public(ip).to_string();
@@ -113,6 +121,10 @@ pub fn relays_from_listeners(edge: &EdgeConfig) -> Vec<RelayUri> {
             _ => address,
         }
     };
+    let is_reached = |ip: IpAddr| match location {
+        Location::Internet => edge.advertise.contains_key(&ip) || is_public(ip),
+        Location::Intranet => !ip.is_unspecified(),
+    };
     let listeners: [(&[SocketAddr], RelayTransport); 4] = [
         (&edge.udp, RelayTransport::Udp),
         (&edge.tcp, RelayTransport::Tcp),
@@ -121,7 +133,7 @@ pub fn relays_from_listeners(edge: &EdgeConfig) -> Vec<RelayUri> {
     ];
     let mut relays = Vec::new();
     for (addresses, transport) in listeners {
-        for listener in addresses.iter().filter(|listener| !listener.ip().is_unspecified()) {
+        for listener in addresses.iter().filter(|listener| is_reached(listener.ip())) {
             let relay = RelayUri { transport, host: host(listener.ip(), transport), port: listener.port() };
             if !relays.contains(&relay) {
                 relays.push(relay);
@@ -129,6 +141,26 @@ pub fn relays_from_listeners(edge: &EdgeConfig) -> Vec<RelayUri> {
         }
     }
     relays
+}
+
+/// Whether hosts anywhere on the internet may reach the address: one that no RFC keeps to a machine, a link or a site.
+/// Documentation addresses count as public, as everywhere here.
+pub(crate) fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            let kept = v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || matches!((a, b, c), (0, ..) | (100, 64..=127, _) | (192, 0, 0) | (198, 18..=19, _) | (224.., ..));
+            !kept
+        }
+        // Of fe80::/10 and the former site-local fec0::/10 both are kept in.
+        IpAddr::V6(v6) => {
+            let kept = v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local();
+            !kept && v6.segments()[0] & 0xff80 != 0xfe80
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +239,49 @@ mod tests {
             "turns:edge.example.test:443?transport=tcp",
         ];
         assert_eq!(internet(&format!("{text}{TOKENS}")), expected);
+    }
+
+    fn intranet(text: &str) -> Vec<String> {
+        accepted(text).edge.tokens.expect("on").intranet.iter().map(RelayUri::to_string).collect()
+    }
+
+    /// Beside the public listeners of the base some that only this machine or this site reaches.
+    fn with_private_listeners() -> String {
+        BASE.replace("udp = [", "udp = [\"127.0.0.1:3478\", \"10.20.0.10:3478\", \"[fd20::10]:3478\", ")
+            .replace("\ntls = [", "\ntls = [\"10.20.0.10:443\", ")
+    }
+
+    #[test]
+    fn private_listeners_are_named_to_clients_inside_and_not_to_the_internet() {
+        let text = format!("{}{TOKENS}", with_private_listeners());
+        let outside = internet(&text);
+        assert_eq!(outside, internet(&format!("{BASE}{TOKENS}")));
+        assert!(outside.iter().all(|uri| !uri.contains("10.20.") && !uri.contains("127.") && !uri.contains("fd20")));
+        let inside = intranet(&text);
+        for uri in outside.iter().chain(&["turn:10.20.0.10:3478?transport=udp".to_owned()]) {
+            assert!(inside.contains(uri), "{uri} in {inside:?}");
+        }
+    }
+
+    #[test]
+    fn a_private_listener_that_is_advertised_is_named_by_its_public_address() {
+        let text = with_private_listeners().replace("dtls = []", "advertise = { \"10.20.0.10\" = \"198.51.100.7\" }");
+        let outside = internet(&format!("{text}{TOKENS}"));
+        assert!(outside.contains(&"turn:198.51.100.7:3478?transport=udp".to_owned()), "{outside:?}");
+        assert!(outside.iter().all(|uri| !uri.contains("10.20.")));
+    }
+
+    #[test]
+    fn what_is_kept_to_a_machine_a_link_or_a_site_is_not_public() {
+        for text in ["10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.1.1", "172.31.0.1", "192.0.0.1", "192.168.1.1"] {
+            assert!(!is_public(text.parse().expect(text)), "{text}");
+        }
+        for text in ["0.1.2.3", "198.19.0.1", "224.0.0.1", "240.0.0.1", "::", "::1", "fd00::1", "fe80::1", "fec0::1"] {
+            assert!(!is_public(text.parse().expect(text)), "{text}");
+        }
+        for text in ["8.8.8.8", "100.128.0.1", "172.32.0.1", "192.0.2.1", "198.20.0.1", "203.0.113.1", "2001:db8::1"] {
+            assert!(is_public(text.parse().expect(text)), "{text}");
+        }
     }
 
     #[test]

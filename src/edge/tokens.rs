@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use postern_config::{Config, RelayTransport, RelayUri, TokensConfig};
+use postern_config::{Config, RelayUri, TokensConfig};
 use postern_telemetry::EdgeCells;
 use postern_telemetry::labels::{Location, TokenRefusal};
 
@@ -56,9 +56,10 @@ impl Tokens {
 fn options(config: &Config, tokens: &TokensConfig) -> Result<TokenServiceOptions, EdgeError> {
     let edge = &config.edge;
     let uris = |relays: &[RelayUri]| relays.iter().map(ToString::to_string).collect();
-    let alternates = edge.drain.alternate.iter().map(|other| {
+    let alternates = edge.drain.alternate.iter().flat_map(|other| {
         let host = other.domain.clone().unwrap_or_else(|| other.address.ip().to_string());
-        RelayUri { transport: RelayTransport::Udp, host, port: other.address.port() }.to_string()
+        let port = other.address.port();
+        other.transports.iter().map(move |&transport| RelayUri { transport, host: host.clone(), port }.to_string())
     });
     Ok(TokenServiceOptions {
         realm: edge.realm.clone(),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use ipnet::IpNet;
-use postern_config::{Config, relays_from_listeners};
+use postern_config::{Config, Location, relays_from_listeners};
 use postern_token::{Claims, Issuer, KeyRing, Secret, TokenForm, TokenJson, Verifier, parse_peer};
 use serde::Serialize;
 
@@ -146,7 +146,7 @@ fn issue(config: &Config, args: &IssueArgs, now_unix_secs: u64) -> Result<Issued
     };
     let uris = match &config.edge.tokens {
         Some(service) => service.internet.clone(),
-        None => relays_from_listeners(&config.edge),
+        None => relays_from_listeners(&config.edge, Location::Intranet),
     };
     let uris = uris.iter().map(ToString::to_string).collect();
     Ok(Issued { token: token.to_json(), realm: config.edge.realm.clone(), lifetime_secs, uris })

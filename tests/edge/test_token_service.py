@@ -99,6 +99,8 @@ def test_each_location_gets_its_relays(edge, caller):
     (url,) = inside["iceServers"][0]["urls"]
     assert url.removesuffix("?transport=udp") == f"turn:{A.EDGE_INSIDE}:3478"
     assert f"turns:{A.EDGE}:443?transport=tcp" in outside["iceServers"][0]["urls"]
+    # The inside listener is one of the edge's, and none of the internet's.
+    assert all(A.EDGE_INSIDE not in url for url in outside["iceServers"][0]["urls"])
 
 
 def test_claims_narrow_what_a_token_may_do(lab, edge, caller):
@@ -233,6 +235,12 @@ def test_while_draining_the_service_names_the_alternates(lab, start_edge, edge_c
                 **{"udp": [f"{A.EDGE_ALTERNATE}:3478"], "tcp": [], "tls": []},
                 "relay": {"addresses": [A.EDGE_ALTERNATE], "ports": "40000-40099"},
                 "tokens": {"listen": f"{A.EDGE_INSIDE}:{PORT + 1}", "internet": [f"turn:{A.EDGE_ALTERNATE}:3478"]},
+                "drain": {
+                    "alternate": [
+                        {"address": f"{A.STUN}:3478", "domain": "edge2.example.test"},
+                        {"address": f"{A.STUN}:443", "domain": "edge2.example.test", "transports": ["tls"]},
+                    ]
+                },
             },
             "telemetry": {"listen": "127.0.0.1:9651"},
         },
@@ -252,5 +260,9 @@ def test_while_draining_the_service_names_the_alternates(lab, start_edge, edge_c
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
-        assert A.STUN in text or "edge2.example.test" in text
+        # What this edge's likes serve: TCP on the port where this one has none is not made up.
+        assert json.loads(text)["iceServers"][0]["urls"] == [
+            "turn:edge2.example.test:3478?transport=udp",
+            "turns:edge2.example.test:443?transport=tcp",
+        ]
         client.refresh(0)
