@@ -1,5 +1,7 @@
 //! Numbers of the attributes of STUN, TURN and their extensions.
 
+use crate::message::Method;
+
 /// Number of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttributeType(pub u16);
@@ -85,6 +87,20 @@ impl AttributeType {
     pub const OTHER_ADDRESS: Self = Self(0x802C);
     /// RFC 8016.
     pub const MOBILITY_TICKET: Self = Self(0x8030);
+    /// ADDITIONAL-ADDRESS-FAMILY as the draft draft-martinsen-tram-ssoda numbered it, and as coturn's clients still do.
+    /// Nobody else has registered the number. We read it and never write it.
+    pub const ADDITIONAL_ADDRESS_FAMILY_OF_DRAFT: Self = Self(0x8032);
+
+    /// The registered type that `value` under this number stands for in a request of `method`: itself, but for
+    /// [`ADDITIONAL_ADDRESS_FAMILY_OF_DRAFT`](Self::ADDITIONAL_ADDRESS_FAMILY_OF_DRAFT) in an Allocate. What has not its
+    /// length is something else that is optional to understand.
+    pub fn meant(self, method: Method, value: &[u8]) -> Self {
+        if self == Self::ADDITIONAL_ADDRESS_FAMILY_OF_DRAFT && method == Method::Allocate && value.len() == 4 {
+            Self::ADDITIONAL_ADDRESS_FAMILY
+        } else {
+            self
+        }
+    }
 
     /// Whether a receiver that does not know it must refuse the message (RFC 8489 section 14).
     pub fn is_comprehension_required(self) -> bool {

@@ -90,17 +90,18 @@ impl<'a> Request<'a> {
         let mut request = Self::empty(message);
         let mut seen = SeenTypes::default();
         for raw in message.attributes() {
-            let repeated = seen.again(raw.attribute_type);
-            if repeated && raw.attribute_type != AttributeType::XOR_PEER_ADDRESS {
+            let attribute_type = raw.attribute_type.meant(request.method, raw.value);
+            let repeated = seen.again(attribute_type);
+            if repeated && attribute_type != AttributeType::XOR_PEER_ADDRESS {
                 continue;
             }
-            match Attribute::decode(raw.attribute_type, raw.value, &request.transaction_id) {
+            match Attribute::decode(attribute_type, raw.value, &request.transaction_id) {
                 Ok(Attribute::Data(data)) => request.data = Some(raw.value_at..raw.value_at + data.len()),
                 Ok(attribute) => request.take(attribute),
-                Err(AttributeError::Unknown) => request.unknown.note(raw.attribute_type),
-                Err(AttributeError::Malformed) if is_ignored(raw.attribute_type) => {}
+                Err(AttributeError::Unknown) => request.unknown.note(attribute_type),
+                Err(AttributeError::Malformed) if is_ignored(attribute_type) => {}
                 Err(AttributeError::Malformed) => {
-                    request.malformed.get_or_insert(raw.attribute_type);
+                    request.malformed.get_or_insert(attribute_type);
                 }
             }
         }

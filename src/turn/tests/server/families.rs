@@ -1,6 +1,7 @@
 //! Address families: one, the other, both, and what does not go together (RFC 8656 section 7.2, RFC 6156).
 
 use postern_turn::io::{OpenedRelay, OpenedRelays, RelayFailure, RelayId};
+use postern_turn::message::{MessageWriter, TransactionId};
 
 use crate::harness::{edge_v4, edge_v6};
 use crate::prelude::*;
@@ -45,6 +46,40 @@ fn an_additional_family_gives_both_addresses() {
         assert_eq!(world.relay(alice.client, &send).map(|relayed| relayed.from), Ok(relayed));
         assert_eq!(world.deliver(relayed, peer, b"hello").unwrap().indication().0, peer);
     }
+}
+
+/// An Allocate with these raw attributes behind REQUESTED-TRANSPORT.
+fn ask_raw(world: &mut World, raw: &[(AttributeType, &[u8])]) -> Answer {
+    let mut alice = Endpoint::new(world, CLIENTS[0]);
+    world.greet(&mut alice);
+    let mut request = Vec::new();
+    let mut writer = MessageWriter::new(&mut request, Class::Request, Method::Allocate, TransactionId::new([9; 12]));
+    writer.attribute(&UDP);
+    for (attribute_type, value) in raw {
+        writer.raw_attribute(*attribute_type, value);
+    }
+    writer.attribute(&Attribute::Username(&alice.username)).attribute(&Attribute::Realm(&alice.realm));
+    writer.attribute(&Attribute::Nonce(&alice.nonce)).integrity(alice.integrity, &alice.key());
+    writer.finish().unwrap();
+    world.ask_raw(alice.client, &request).expect("an answer")
+}
+
+#[test]
+fn an_additional_family_under_the_number_of_its_draft_gives_both_addresses() {
+    const DRAFT: AttributeType = AttributeType::ADDITIONAL_ADDRESS_FAMILY_OF_DRAFT;
+    const REGISTERED: AttributeType = AttributeType::ADDITIONAL_ADDRESS_FAMILY;
+    const REQUESTED: AttributeType = AttributeType::REQUESTED_ADDRESS_FAMILY;
+    let (v4, v6) = ([1, 0, 0, 0], [2, 0, 0, 0]);
+    let outcome = |raw: &[(AttributeType, &[u8])]| {
+        let answer = ask_raw(&mut World::new(), raw);
+        (answer.code(), answer.relayed().len())
+    };
+    assert_eq!(outcome(&[(DRAFT, &v6)]), (None, 2));
+    assert_eq!(outcome(&[(DRAFT, &v4)]), (Some(400), 0), "the rules are those of the registered one");
+    assert_eq!(outcome(&[(REQUESTED, &v6), (DRAFT, &v6)]), (Some(400), 0));
+    assert_eq!(outcome(&[(DRAFT, &v6), (REGISTERED, &v4)]), (None, 2), "of the two the first counts");
+    assert_eq!(outcome(&[(REGISTERED, &v4), (DRAFT, &v6)]), (Some(400), 0));
+    assert_eq!(outcome(&[(DRAFT, &[2; 8])]), (None, 1), "of another length it is another's, and optional");
 }
 
 #[test]
