@@ -32,15 +32,17 @@ impl Shard {
         let Some(adopter) = self.shared.shards().get(to) else { return };
         if let Err(ToShard::Adopted(back)) = adopter.send(ToShard::Adopted(adoption)) {
             // Its inbox is full: the allocation stays where it was, and the client's next try finds it.
-            self.take_in(*back, turn);
+            self.take_in(*back, None, turn);
         }
     }
 
     /// Takes an allocation over and answers the request that asked for it.
     pub(crate) fn adopt(&mut self, adoption: Adoption, turn: Turn) {
         let (client, message) = (adoption.client, adoption.message.clone());
-        self.take_in(adoption, turn);
-        if is_stream(client.transport) && stream_of(&mut self.streams, &client).is_none() {
+        let is_here =
+            !is_stream(client.transport) || stream_of(&mut self.streams, &client).is_some_and(|entry| entry.is_open());
+        self.take_in(adoption, is_here.then_some(client), turn);
+        if !is_here {
             // It left meanwhile; its ticket finds the allocation here when it comes back.
             return;
         }
@@ -49,7 +51,7 @@ impl Shard {
         self.carry_out(turn);
     }
 
-    fn take_in(&mut self, adoption: Adoption, turn: Turn) {
+    fn take_in(&mut self, adoption: Adoption, client: Option<Client>, turn: Turn) {
         let ids = adoption.relays.into_iter().map(|relay| {
             let index = self.relays.insert(relay) as u32;
             if let Err(error) = self.relays[index as usize].register(&self.reactor, index) {
@@ -58,7 +60,7 @@ impl Shard {
             RelayId(index)
         });
         let ids = ids.collect::<Vec<_>>();
-        self.server.handle_adopted(turn.now, adoption.exported, &ids);
+        self.server.handle_adopted(turn.now, adoption.exported, &ids, client);
         self.carry_out(turn);
     }
 }

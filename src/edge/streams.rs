@@ -26,6 +26,13 @@ pub(crate) struct ClientStream {
     closing: bool,
 }
 
+impl ClientStream {
+    /// Whether it is still listened to.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closing
+    }
+}
+
 impl Shard {
     /// A connection from the control plane, with its first whole message.
     pub(crate) fn take_stream(&mut self, accepted: Accepted, turn: Turn) {
@@ -74,7 +81,7 @@ impl Shard {
     /// The whole frames in the stream's buffer, at most `frames_left`.
     fn take_frames(&mut self, index: u32, frames_left: &mut usize, turn: Turn) {
         while *frames_left > 0 {
-            let Some(entry) = self.streams.get_mut(index as usize).filter(|entry| !entry.closing) else { return };
+            let Some(entry) = self.streams.get_mut(index as usize).filter(|entry| entry.is_open()) else { return };
             let bytes = entry.stream.buffered();
             let progress = self.server.handle_stream(turn.now, entry.client, bytes);
             if let Some(Verdict::ToPeer { relay, peer, payload, tos, dont_fragment }) = progress.verdict {

@@ -43,7 +43,7 @@ impl Server {
         session: Session,
     ) -> Outcome {
         let client = reply.client;
-        if self.live_at(now, &client).is_some() || self.serves(&client) {
+        if self.live_at(now, &client).is_some() || self.is_taken(now, &client) {
             return Err(ErrorCode::ALLOCATION_MISMATCH);
         }
         let wish = self.wish(request, &client)?;
@@ -116,20 +116,21 @@ impl Server {
     /// No relay socket at all for [`Action::OpenRelay`].
     pub fn handle_relay_failed(&mut self, now: Now, allocation: AllocationId, failure: RelayFailure) {
         let Some(pending) = self.take_pending(allocation) else { return };
-        self.clients.remove(&pending.reply.key.tuple);
         if failure == RelayFailure::Quota {
             self.warn_of_quota(now, quota_name(pending.session.quota_key(&pending.reply.client)));
         }
         self.conclude(now, &pending.reply, Err(failure_code(failure)));
     }
 
-    /// The Allocate that waits for this answer; `None` when its client has gone meanwhile.
+    /// The Allocate that waits for this answer, taken out; `None` when its client has gone meanwhile.
     fn take_pending(&mut self, allocation: AllocationId) -> Option<Pending> {
         self.allocations.pending_mut(allocation.0)?;
-        match self.allocations.remove(allocation.0) {
-            Slot::Pending(pending) if !pending.abandoned => Some(*pending),
-            _ => None,
+        let Slot::Pending(pending) = self.allocations.remove(allocation.0) else { return None };
+        if pending.abandoned {
+            return None;
         }
+        self.clients.remove(&pending.reply.key.tuple);
+        Some(*pending)
     }
 
     /// RFC 8656 section 7.2, the checks on what is asked for.
@@ -250,7 +251,7 @@ impl Server {
         grant.expires_unix_secs.saturating_sub(now.unix_secs).min(self.options.lifetimes.token_max_secs)
     }
 
-    /// Enters an allocation everywhere.
+    /// Enters an allocation everywhere. Its 5-tuple must be free.
     pub(crate) fn install(&mut self, now: Now, allocation: Allocation) -> u32 {
         let tuple = FiveTuple::of(&allocation.client);
         let relays: Vec<_> = allocation.relays.iter().map(|relay| relay.id).collect();
@@ -259,7 +260,8 @@ impl Server {
         let mobile = allocation.ticket.is_some().then_some(allocation.serial);
         let at = self.allocations.insert(Slot::Live(Box::new(allocation)));
         self.mobile.extend(mobile.map(|serial| (serial, at)));
-        self.clients.insert(tuple, at);
+        let before = self.clients.insert(tuple, at);
+        debug_assert_eq!(before, None, "two allocations of one 5-tuple");
         for relay in relays {
             let index = relay.0 as usize;
             if self.relays.len() <= index {

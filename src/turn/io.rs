@@ -150,8 +150,8 @@ pub enum Action {
     CloseClient {
         client: Client,
     },
-    /// The allocation with this mobility ticket lives on another shard: fetch it, `handle_adopted`, hand `message` in
-    /// again.
+    /// The allocation with this mobility ticket lives on another shard: fetch it, `handle_adopted` with `client`, hand
+    /// `message` in again.
     Adopt {
         client: Client,
         ticket: Vec<u8>,

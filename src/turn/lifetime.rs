@@ -34,6 +34,7 @@ impl Server {
     /// The client's connection is gone: its allocation, or the peer connection that it was spliced to, goes with it.
     pub fn handle_client_closed(&mut self, now: Now, client: Client) {
         let tuple = FiveTuple::of(&client);
+        self.adoptions.end(&tuple);
         if let Some(connection) = self.data_streams.get(&tuple).copied() {
             return self.drop_connection(connection, false);
         }
@@ -167,7 +168,13 @@ impl Server {
     pub(crate) fn end(&mut self, now: Now, at: u32, reason: EndReason) {
         self.remove_channels(at, |_| false);
         self.drop_connections(at);
-        let Some(allocation) = self.take_out(at) else { return };
+        if let Some(allocation) = self.take_out(at) {
+            self.bury(now, allocation, reason);
+        }
+    }
+
+    /// What is left to do for an allocation that is in no table any more: record and relay sockets.
+    pub(crate) fn bury(&mut self, now: Now, allocation: Allocation, reason: EndReason) {
         self.counters.allocations_ended[reason as usize] += 1;
         if allocation.ticket.is_some() {
             self.shared.homes.forget(allocation.serial);

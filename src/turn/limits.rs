@@ -75,6 +75,13 @@ pub const CONNECTION_WAIT_SECS: u64 = 30;
 /// Allocations of one server; an Allocate beyond gets 508.
 pub const ALLOCATIONS_PER_SHARD_MAX: usize = 1 << 20;
 
+/// How long a 5-tuple is kept free for an allocation that comes from another shard, in nanoseconds (1 s): as long as two
+/// busy shards may take, and no longer than a client waits for its second try.
+pub const ADOPTION_WAIT_NANOS: u64 = 1_000_000_000;
+
+/// Allocations on their way to one server; beyond, the client's next try finds room.
+pub const ADOPTIONS_MAX: usize = 1_024;
+
 /// ICMP errors told to one allocation's client in any second.
 pub const ICMP_PER_SEC_MAX: usize = 10;
 

@@ -118,11 +118,22 @@ impl Server {
     }
 
     /// Takes over an allocation that [`export`](Self::export) gave away. `relays` are its relay sockets on this shard,
-    /// in the order of [`ExportedAllocation::relays`]; with fewer of them the allocation ends. Then hand in the message
-    /// of the [`Action::Adopt`] again.
-    pub fn handle_adopted(&mut self, now: Now, exported: Box<ExportedAllocation>, relays: &[RelayId]) {
+    /// in the order of [`ExportedAllocation::relays`]; with fewer of them the allocation ends, and the shell gives the
+    /// leases of the others back.
+    ///
+    /// `client` is that of the [`Action::Adopt`], whose message is to be handed in again after this. The allocation is
+    /// the client's from here on, whatever becomes of that message. `None` leaves the allocation with its old client, for
+    /// the ticket to find: the new one's stream is gone, or the other shard had no room and the allocation is back home.
+    pub fn handle_adopted(
+        &mut self,
+        now: Now,
+        exported: Box<ExportedAllocation>,
+        relays: &[RelayId],
+        client: Option<Client>,
+    ) {
         let mut allocation = exported.allocation;
         let whole = relays.len() == allocation.relays.len();
+        allocation.relays.truncate(relays.len());
         let renamed: Vec<(RelayId, RelayId)> =
             allocation.relays.iter().map(|relay| relay.id).zip(relays.iter().copied()).collect();
         for relay in &mut allocation.relays {
@@ -135,12 +146,19 @@ impl Server {
         // Another shard's count of reloads says nothing here.
         allocation.session.generation = u64::MAX;
         self.counters.allocations_adopted += 1;
+        let new = client.filter(|client| self.takes_awaited(now, client, allocation.serial));
+        if !whole {
+            return self.bury(now, allocation, EndReason::RelayLost);
+        }
+        if let Some(client) = new {
+            self.hand_to(&mut allocation, client);
+        } else if self.live_at(now, &allocation.client).is_some() || self.serves(&allocation.client) {
+            // Somebody else has come to the old address meanwhile, and nobody to the new one.
+            return self.bury(now, allocation, EndReason::ClientClosed);
+        }
         let at = self.install(now, allocation);
         self.settle(at);
         self.announce_channels(now, at);
-        if !whole {
-            self.end(now, at, EndReason::RelayLost);
-        }
     }
 
     /// RFC 8016 section 3.2.2.
@@ -156,6 +174,12 @@ impl Server {
         }
         let sealed = request.mobility_ticket.unwrap_or_default();
         let ticket = self.shared.ticket_key.open(sealed, session.holder()).ok_or(ErrorCode::BAD_REQUEST)?;
+        let tuple = reply.key.tuple;
+        if self.adoptions.awaited(now.mono_nanos, &tuple).is_some_and(|serial| serial != ticket.serial) {
+            return Err(ErrorCode::ALLOCATION_MISMATCH);
+        }
+        // Asked for once more: it is here by now, is fetched again or has ended.
+        self.adoptions.end(&tuple);
         let home = self.shared.homes.find(ticket.serial).ok_or(ErrorCode::BAD_REQUEST)?;
         home.judge(ticket, request, &session)?;
         let present = self.live_at(now, &reply.client);
@@ -163,7 +187,8 @@ impl Server {
             if present.is_some() || self.serves(&reply.client) {
                 return Err(ErrorCode::ALLOCATION_MISMATCH);
             }
-            return Ok(Handled::Elsewhere { ticket: sealed.to_vec() });
+            let room = self.adoptions.begin(now.mono_nanos, tuple, ticket.serial);
+            return Ok(if room { Handled::Elsewhere { ticket: sealed.to_vec() } } else { Handled::Later });
         }
         let at = self.mobile_at(now, ticket.serial).ok_or(ErrorCode::BAD_REQUEST)?;
         // Nothing that is judged after this can fail: who is refused has moved nothing.
@@ -209,12 +234,29 @@ impl Server {
     fn move_to(&mut self, now: Now, at: u32, client: Client) -> Option<u32> {
         self.withdraw_channels(at);
         let mut allocation = self.take_out(at)?;
-        let from = std::mem::replace(&mut allocation.client, client);
-        self.actions.push_back(Action::Moved { from, to: client });
+        self.hand_to(&mut allocation, client);
         allocation.wheel_sec = u64::MAX;
         let at = self.install(now, allocation);
         self.announce_channels(now, at);
         Some(at)
+    }
+
+    /// Another 5-tuple for an allocation that is in no table.
+    fn hand_to(&mut self, allocation: &mut Allocation, client: Client) {
+        let from = std::mem::replace(&mut allocation.client, client);
+        if FiveTuple::of(&from) != FiveTuple::of(&client) {
+            self.actions.push_back(Action::Moved { from, to: client });
+        }
+    }
+
+    /// Whether this client still waits for the allocation that has come; it waits no longer.
+    fn takes_awaited(&mut self, now: Now, client: &Client, serial: u64) -> bool {
+        let tuple = FiveTuple::of(client);
+        if self.adoptions.awaited(now.mono_nanos, &tuple) != Some(serial) {
+            return false;
+        }
+        self.adoptions.end(&tuple);
+        self.live_at(now, client).is_none() && !self.serves(client)
     }
 
     /// Takes the channels of an allocation out of the packet path; they stay bound.

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::adoption::Adoptions;
 use crate::allocation::AllocationTable;
 use crate::answer_cache::AnswerCache;
 use crate::counters::Counters;
@@ -48,6 +49,7 @@ pub struct Server {
     pub(crate) data_streams: HashMap<FiveTuple, ConnectionId, SeededHash>,
     /// Mobile allocations by serial.
     pub(crate) mobile: HashMap<u64, u32>,
+    pub(crate) adoptions: Adoptions,
     pub(crate) answers: AnswerCache,
     pub(crate) wheel: Wheel,
     /// Whom a warning of a full quota named in the last minute.
@@ -76,6 +78,7 @@ impl Server {
             connections: HashMap::new(),
             data_streams: HashMap::with_hasher(hash.clone()),
             mobile: HashMap::new(),
+            adoptions: Adoptions::new(hash.clone()),
             answers: AnswerCache::new(hash.clone()),
             hash,
             wheel: Wheel::new(),
@@ -159,6 +162,11 @@ impl Server {
     pub fn serves(&self, client: &Client) -> bool {
         let tuple = FiveTuple::of(client);
         self.clients.contains_key(&tuple) || self.data_streams.contains_key(&tuple)
+    }
+
+    /// Whether this client has an allocation here, or will have one that is on its way from another shard.
+    pub(crate) fn is_taken(&self, now: Now, client: &Client) -> bool {
+        self.serves(client) || self.adoptions.awaited(now.mono_nanos, &FiveTuple::of(client)).is_some()
     }
 
     /// A whole STUN message of a client.

@@ -92,7 +92,7 @@ impl Server {
     ) -> Outcome {
         let client = reply.client;
         let stream = matches!(client.transport, Transport::Tcp | Transport::Tls);
-        if !stream || self.serves(&client) {
+        if !stream || self.is_taken(now, &client) {
             return Err(ErrorCode::BAD_REQUEST);
         }
         let id = request.connection_id.ok_or(ErrorCode::BAD_REQUEST)?;

@@ -26,6 +26,8 @@ pub struct Edge {
     pub(crate) foreign: BTreeSet<u16>,
     /// Sockets of reservations, by lease.
     pub(crate) reserved: BTreeMap<u64, SocketAddr>,
+    /// Streams whose client has left.
+    pub(crate) closed: BTreeSet<u32>,
     /// Whose socket each open relay port is.
     pub(crate) ports: BTreeMap<SocketAddr, (usize, RelayId)>,
     pub(crate) defect: Defect,
@@ -61,6 +63,7 @@ impl Edge {
             broker,
             foreign,
             reserved: BTreeMap::new(),
+            closed: BTreeSet::new(),
             ports: BTreeMap::new(),
             defect,
             effects: Vec::new(),
@@ -81,6 +84,7 @@ impl Edge {
             Input::Client { client, bytes } => self.on_client(now, self.shard_of(client), *client, bytes),
             Input::ClientClosed { client } => {
                 let shard = self.shard_of(client);
+                self.closed.insert(client.stream);
                 self.shards[shard].server.handle_client_closed(now, *client);
                 self.carry_out(now, shard);
             }
@@ -209,9 +213,12 @@ impl Edge {
             exported.relays().filter_map(|relay| self.shards[home].sockets[relay.0 as usize].take()).collect();
         let ids: Vec<RelayId> = moved.iter().map(|old| self.add_socket(to, old.local, old.lease).relay).collect();
         self.effects.push(Effect::Moved { relays: moved.iter().map(|old| old.local).collect(), to });
-        self.shards[to].server.handle_adopted(now, exported, &ids);
+        let is_here = !self.closed.contains(&client.stream);
+        self.shards[to].server.handle_adopted(now, exported, &ids, is_here.then_some(client));
         self.carry_out(now, to);
-        self.on_client(now, to, client, message);
+        if is_here {
+            self.on_client(now, to, client, message);
+        }
     }
 
     fn reload(&mut self, now: Now, rules: &Rules) {

@@ -40,11 +40,13 @@ use world::World;
 
 /// Seeds that found something in a server of before. What a seed stands for changes with the scenario; the tests beside
 /// the server hold each of these cases for good.
-const FOUND_SOMETHING: [u64; 3] = [
+const FOUND_SOMETHING: [u64; 4] = [
     // A Refresh by another's token moved a mobile allocation between shards before it was refused, and got no answer.
     0,  // deny_peers held for one of the two names of a relay address behind a 1:1 NAT, not for the other.
     26, // A stranger got more than 20 answers within a second that began off the limiter's own.
     27,
+    // An Allocate that came while its client's allocation was on its way between shards left that one without a client.
+    1132,
 ];
 
 #[test]

@@ -175,7 +175,7 @@ impl Model {
             return Rule::Permission
                 .holds(told.is_empty(), || format!("{from} reached a client by {relay} without permission"));
         };
-        let client = allocation.client;
+        let (client, key) = (allocation.reached, allocation.client);
         let fits = allocation.bucket.map_or(Some(true), |bucket| bucket.fits(now, payload.len()));
         let channel = allocation.channels.iter().find(|(_, (peer, end))| *peer == from && now < *end);
         let channel = channel.map(|(number, _)| *number);
@@ -193,7 +193,7 @@ impl Model {
             more => return Err(Rule::Media.broken(format!("one payload became {}", more.len()))),
         }
         self.tally.to_client += 1;
-        if let Some(allocation) = self.live.get_mut(&client) {
+        if let Some(allocation) = self.live.get_mut(&key) {
             allocation.to_client = added(allocation.to_client, payload.len());
             if let Some(bucket) = &mut allocation.bucket {
                 bucket.take(now, payload.len());
@@ -250,7 +250,7 @@ impl Model {
             format!("{} ICMP errors told in a second, and then {}", allocation.icmp_told.len(), told.len())
         })?;
         if room {
-            let client = allocation.client;
+            let client = allocation.reached;
             allocation.icmp_told.push_back(now);
             Rule::Media.holds(*told[0] == client, || format!("{icmp:?} was told to {told:?}"))?;
             self.tally.icmp_told += 1;

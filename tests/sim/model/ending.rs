@@ -48,6 +48,8 @@ impl Model {
     }
 
     pub(super) fn on_client_closed(&mut self, client: &Client) {
+        self.closed.insert(client.stream);
+        self.awaited.remove(client);
         self.end(client, None);
         if let Some(waiting) = self.waiting.get_mut(client) {
             waiting.abandoned = true;

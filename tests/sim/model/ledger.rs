@@ -1,6 +1,6 @@
 //! The books of the model: who has what, since when, until when.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use postern_turn::io::{AllocationId, Client, Family, Now, PortWish, QuotaKey, Transport};
@@ -19,6 +19,10 @@ pub struct Model {
     pub(super) issued: Vec<Issued>,
     pub(super) nonces: HashMap<Vec<u8>, Nonce>,
     pub(super) live: HashMap<Client, Allocation>,
+    /// Allocations on their way to a client from another shard: serial, and until when their place is kept.
+    pub(super) awaited: HashMap<Client, (u64, u64)>,
+    /// Streams whose client has left.
+    pub(super) closed: BTreeSet<u32>,
     /// Allocates whose relay is not open yet.
     pub(super) waiting: HashMap<Client, Waiting>,
     /// Over, but not everything is given back yet.
@@ -48,7 +52,10 @@ pub struct Nonce {
 #[derive(Clone, Debug)]
 pub struct Allocation {
     pub shard: usize,
+    /// Its key in the books: who may use it.
     pub client: Client,
+    /// Where its data go: the same client, or the last one when nobody may use it any more but by its ticket.
+    pub reached: Client,
     /// The credential it is held by now.
     pub token: usize,
     pub key: QuotaKey,
@@ -115,6 +122,8 @@ pub struct Reservation {
 #[derive(Clone, Copy, Debug)]
 pub struct TicketSeen {
     pub serial: u64,
+    /// A credential of whom it was given to.
+    pub token: usize,
     pub number: u32,
 }
 
@@ -148,6 +157,8 @@ impl Model {
             issued: Vec::new(),
             nonces: HashMap::new(),
             live: HashMap::new(),
+            awaited: HashMap::new(),
+            closed: BTreeSet::new(),
             waiting: HashMap::new(),
             leaving: Vec::new(),
             ports: BTreeMap::new(),

@@ -238,6 +238,7 @@ impl Model {
         let allocation = Allocation {
             shard: waiting.shard,
             client,
+            reached: client,
             token: waiting.token,
             key: waiting.key,
             relays: opened,

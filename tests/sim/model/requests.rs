@@ -177,7 +177,7 @@ impl Model {
             return Due::Refused(&[400]);
         }
         match request.method {
-            Method::Allocate => self.due_allocate(shard, client, request, token),
+            Method::Allocate => self.due_allocate(now, shard, client, request, token),
             Method::Refresh if request.mobility_ticket.is_some() => {
                 self.due_mobile_refresh(now, shard, client, request, token)
             }
@@ -202,8 +202,8 @@ impl Model {
         }
     }
 
-    fn due_allocate(&self, shard: usize, client: &Client, request: &Request<'_>, token: usize) -> Due {
-        if self.live.contains_key(client) || self.waiting.get(client).is_some_and(|waiting| !waiting.abandoned) {
+    fn due_allocate(&self, now: Now, shard: usize, client: &Client, request: &Request<'_>, token: usize) -> Due {
+        if self.serves(client) || self.awaits(now.mono_nanos, client).is_some() {
             return Due::Refused(&[437]);
         }
         match request.requested_transport {

@@ -102,7 +102,7 @@ impl Model {
             for (number, (peer, end)) in &allocation.channels {
                 let plain = now < *end && !self.rules.relays.contains(&peer.ip());
                 let must = plain && allocation.is_permitted(now, peer.ip());
-                let is = self.short.contains_key(&(allocation.client, *number));
+                let is = self.short.contains_key(&(allocation.reached, *number));
                 Rule::ShortWay.holds(is || !must, || format!("channel {number:x} to {peer} has no short way"))?;
             }
         }
@@ -117,8 +117,9 @@ impl Model {
         number: u16,
         way: &ShortWay,
     ) -> Result<(), Violation> {
-        let left = || self.leaving.iter().filter_map(|left| left.unrecorded.as_ref());
-        let owner = self.live.get(client).or_else(|| left().find(|allocation| allocation.client == *client));
+        let left = self.leaving.iter().filter_map(|left| left.unrecorded.as_ref());
+        let is = |allocation: &&Allocation| allocation.reached == *client && allocation.relays.contains(&way.relay);
+        let owner = self.live.values().chain(left).find(is);
         let Some(allocation) = owner else {
             return Err(Rule::ShortWay.broken(format!("{way:?} outlives its allocation")));
         };
@@ -129,7 +130,7 @@ impl Model {
         };
         let late = rung == Some(allocation.shard) && (*end).min(*permitted).div_ceil(SECOND) * SECOND <= now;
         let plain = allocation.bucket.is_none() && !self.rules.relays.contains(&way.peer.ip());
-        let right = plain && !late && allocation.relays.contains(&way.relay);
+        let right = plain && !late;
         Rule::ShortWay.holds(right, || format!("{way:?} may not be: permitted until {permitted}, bound until {end}"))
     }
 }

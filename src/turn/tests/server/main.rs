@@ -31,7 +31,7 @@ mod prelude {
 
     pub use postern_turn::attribute::{Attribute, AttributeType, EvenPort, FamilyWish};
     pub use postern_turn::integrity::{IntegrityAlgorithm, PasswordAlgorithm};
-    pub use postern_turn::io::{Action, DropReason, Family, Transport, Verdict};
+    pub use postern_turn::io::{Action, Client, DropReason, Family, Transport, Verdict};
     pub use postern_turn::message::{Class, Method};
     pub use postern_turn::record::EndReason;
 
