@@ -6,27 +6,42 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::decode_call::{self, Reading};
+use crate::decode_mail::{self, GATEWAYS_MAX, PLANS_MAX};
 use crate::files::Files;
 use crate::forms::{self, log_directives, name_or_domain, network, port_range};
 use crate::reader::{Notes, Table, Value};
 use crate::tree::{
     Alternate, AuthConfig, CertifiedPair, DrainConfig, EdgeConfig, LimitsConfig, LogFormat, MediaConfig,
-    NatDiscoveryConfig, PortRange, RecordsConfig, RelayConfig, Secret, SocketsConfig, TelemetryConfig, TokensConfig,
+    NatDiscoveryConfig, PortRange, RecordsConfig, RelayConfig, Roles, Secret, SocketsConfig, TelemetryConfig,
+    TokensConfig,
+};
+use crate::tree_call::{
+    DialPlanConfig, GatewayConfig, HuntGroupConfig, MailboxConfig, RouterConfig, SipConfig, UmConfig, WorkerConfig,
 };
 use crate::uri::RelayUri;
 
 /// Most listeners of one kind, and most relay addresses.
-const ADDRESSES_MAX: usize = 64;
+pub(crate) const ADDRESSES_MAX: usize = 64;
 /// Most networks in a peer list.
 const NETWORKS_MAX: usize = 1024;
 /// Most secrets: every one is tried for every request.
 const SECRETS_MAX: usize = 8;
 /// Most names, URIs and alternates in a list.
-const NAMES_MAX: usize = 256;
+pub(crate) const NAMES_MAX: usize = 256;
 
 /// The tree as far as it could be read: faulty values hold their defaults, and rules across keys are still to come.
 pub(crate) struct Draft {
+    pub(crate) roles: Roles,
     pub(crate) edge: EdgeConfig,
+    pub(crate) sip: SipConfig,
+    pub(crate) router: Option<RouterConfig>,
+    pub(crate) um: Option<UmConfig>,
+    pub(crate) worker: Option<WorkerConfig>,
+    pub(crate) mailbox: Option<MailboxConfig>,
+    pub(crate) gateways: Vec<Placed<GatewayConfig>>,
+    pub(crate) dial_plans: Vec<Placed<DialPlanConfig>>,
+    pub(crate) hunt_groups: Vec<Placed<HuntGroupConfig>>,
     pub(crate) telemetry: TelemetryConfig,
     /// Every socket that would be opened at a known port, whether or not its table is complete.
     pub(crate) listeners: Vec<Listener>,
@@ -35,6 +50,13 @@ pub(crate) struct Draft {
     /// Whether `internet` and `intranet` follow from the listeners.
     pub(crate) derived: Derived,
     pub(crate) nat_discovery: Option<(IpAddr, u16)>,
+}
+
+/// An entry of a list of tables, with its place in the file: faulty ones before it are left out of the list.
+pub(crate) struct Placed<T> {
+    /// Dotted path, `gateway[0]`.
+    pub(crate) key: String,
+    pub(crate) value: T,
 }
 
 /// Which lists of relays the file leaves to us.
@@ -61,6 +83,14 @@ pub(crate) enum ListenerKind {
     Tokens,
     Telemetry,
     NatDiscovery,
+    SipTcp,
+    SipTls,
+    SipUdp,
+    /// SIP of a worker slot.
+    SlotTcp,
+    SlotTls,
+    /// Metrics of a role other than the edge.
+    Metrics,
 }
 
 impl ListenerKind {
@@ -69,8 +99,18 @@ impl ListenerKind {
         matches!(self, Self::Udp | Self::Tcp | Self::Tls | Self::Dtls)
     }
 
+    /// Whether the edge itself answers here.
+    pub(crate) fn is_of_the_edge(self) -> bool {
+        self.serves_clients() || matches!(self, Self::Tokens | Self::Telemetry | Self::NatDiscovery)
+    }
+
+    /// Whether it is one of many that follow from the worker's addresses.
+    pub(crate) fn is_of_a_slot(self) -> bool {
+        matches!(self, Self::SlotTcp | Self::SlotTls)
+    }
+
     pub(crate) fn is_udp(self) -> bool {
-        matches!(self, Self::Udp | Self::Dtls | Self::NatDiscovery)
+        matches!(self, Self::Udp | Self::Dtls | Self::NatDiscovery | Self::SipUdp)
     }
 }
 
@@ -80,7 +120,7 @@ pub(crate) fn decode(root: Table<'_>, notes: &Notes, files: &Files<'_>) -> Draft
     let mut derived = Derived::default();
     let mut nat_discovery = None;
     let edge = {
-        let table = root.section("edge");
+        let table = root.role("edge");
         let edge = EdgeConfig {
             realm: table.required("realm", "\"example.test\"", forms::realm).unwrap_or_default(),
             udp: listen(&table, "udp", ListenerKind::Udp, &mut listeners),
@@ -115,12 +155,54 @@ pub(crate) fn decode(root: Table<'_>, notes: &Notes, files: &Files<'_>) -> Draft
         table.close();
         edge
     };
-    let telemetry = telemetry(root.section("telemetry"), &mut listeners);
+    let reading = Reading { notes, files };
+    let roles =
+        Roles { edge: root.has("edge"), router: root.has("router"), um: root.has("um"), worker: root.has("worker") };
+    let sip = decode_call::sip(root.section("sip"), reading);
+    let router = root.optional_section("router").map(|table| decode_call::router(table, reading, &mut listeners));
+    let um = root.optional_section("um").map(|table| decode_call::um(table, reading, &mut listeners));
+    let routers = um.as_ref().map_or(&[][..], |um| &um.routers);
+    let worker =
+        root.optional_section("worker").map(|table| decode_call::worker(table, reading, routers, &mut listeners));
+    let mailbox = root.optional_section("mailbox").map(|table| decode_mail::mailbox(table, reading));
+    let gateways = placed(root.tables("gateway", GATEWAYS_MAX), |table| decode_mail::gateway(table, reading));
+    let dial_plans = placed(root.tables("dial_plan", PLANS_MAX), decode_mail::dial_plan);
+    let hunt_groups = placed(root.tables("hunt_group", GATEWAYS_MAX), |table| decode_mail::hunt_group(table, reading));
+    let telemetry = telemetry(root.section("telemetry"), roles, notes, &mut listeners);
     root.close();
-    Draft { edge, telemetry, listeners, relay_uris, derived, nat_discovery }
+    Draft {
+        roles,
+        edge,
+        sip,
+        router,
+        um,
+        worker,
+        mailbox,
+        gateways,
+        dial_plans,
+        hunt_groups,
+        telemetry,
+        listeners,
+        relay_uris,
+        derived,
+        nat_discovery,
+    }
 }
 
-fn listen(table: &Table<'_>, key: &'static str, kind: ListenerKind, listeners: &mut Vec<Listener>) -> Vec<SocketAddr> {
+fn placed<'a, T>(tables: Vec<Table<'a>>, mut read: impl FnMut(Table<'a>) -> Option<T>) -> Vec<Placed<T>> {
+    let place = |table: Table<'a>| {
+        let key = table.path().to_string();
+        Some(Placed { key, value: read(table)? })
+    };
+    tables.into_iter().filter_map(place).collect()
+}
+
+pub(crate) fn listen(
+    table: &Table<'_>,
+    key: &'static str,
+    kind: ListenerKind,
+    listeners: &mut Vec<Listener>,
+) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     table.optional(key, |value| {
         value.list(ADDRESSES_MAX, |element| {
@@ -134,7 +216,7 @@ fn listen(table: &Table<'_>, key: &'static str, kind: ListenerKind, listeners: &
 }
 
 /// `certificate` and `private_key` of a table, which come together or not at all.
-fn certified_pair(table: &Table<'_>, files: &Files<'_>, notes: &Notes) -> Option<CertifiedPair> {
+pub(crate) fn certified_pair(table: &Table<'_>, files: &Files<'_>, notes: &Notes) -> Option<CertifiedPair> {
     let certificate = table.optional("certificate", forms::path);
     let private_key = table.optional("private_key", forms::path);
     match (certificate, private_key) {
@@ -193,9 +275,8 @@ fn relay(table: Table<'_>, notes: &Notes) -> RelayConfig {
 }
 
 fn auth(table: Table<'_>, notes: &Notes, files: &Files<'_>) -> AuthConfig {
-    let secrets = table.required("secrets", "[{ id = \"2026a\", file = \"turn.secret\" }]", |value| {
-        value.list(SECRETS_MAX, |element| secret(element, files))
-    });
+    let secrets =
+        table.required("secrets", "[{ id = \"2026a\", file = \"turn.secret\" }]", |value| secrets(value, files));
     let auth = AuthConfig {
         secrets: secrets.unwrap_or_default(),
         token_lifetime_max_secs: table.or("token_lifetime_max_secs", 28_800, |v| v.integer(10..=2_592_000)),
@@ -204,11 +285,15 @@ fn auth(table: Table<'_>, notes: &Notes, files: &Files<'_>) -> AuthConfig {
         allocations_max: table.or("allocations_max", 1000, |v| v.integer(1..=1_000_000)),
     };
     let key = table.key("secrets");
-    if auth.secrets.is_empty() && !notes.faulty(&key) {
+    if auth.secrets.is_empty() && !table.is_left_out() && !notes.faulty(&key) {
         notes.error(&key, "is empty", "add at least one secret: there is no anonymous mode");
     }
     table.close();
     auth
+}
+
+pub(crate) fn secrets(value: &Value<'_>, files: &Files<'_>) -> Option<Vec<Secret>> {
+    value.list(SECRETS_MAX, |element| secret(element, files))
 }
 
 fn secret(value: &Value<'_>, files: &Files<'_>) -> Option<Secret> {
@@ -357,7 +442,7 @@ fn records(table: Table<'_>, files: &Files<'_>) -> RecordsConfig {
     RecordsConfig { file }
 }
 
-fn telemetry(table: Table<'_>, listeners: &mut Vec<Listener>) -> TelemetryConfig {
+fn telemetry(table: Table<'_>, roles: Roles, notes: &Notes, listeners: &mut Vec<Listener>) -> TelemetryConfig {
     let telemetry = TelemetryConfig {
         listen: table.or("listen", SocketAddr::from(([127, 0, 0, 1], 9641)), forms::listen_address),
         log: table.or("log", "info".to_string(), log_directives),
@@ -367,7 +452,16 @@ fn telemetry(table: Table<'_>, listeners: &mut Vec<Listener>) -> TelemetryConfig
             _ => value.error("is no log format", "write \"text\" or \"json\""),
         }),
     };
-    listeners.push(Listener { key: table.key("listen"), address: telemetry.listen, kind: ListenerKind::Telemetry });
+    let key = table.key("listen");
+    if roles.edge {
+        listeners.push(Listener { key, address: telemetry.listen, kind: ListenerKind::Telemetry });
+    } else if table.has("listen") {
+        notes.warn(
+            &key,
+            "opens nothing: it is the edge's, and there is no [edge]",
+            "write metrics in the role's table",
+        );
+    }
     table.close();
     telemetry
 }

@@ -43,8 +43,53 @@ macro_rules! optional_row {
     };
 }
 
+/// Same, for a key of a role's table.
+macro_rules! role_row {
+    ($key:literal, $takes:ident, $role:ident, $($path:ident).+) => {
+        ($key, Takes::$takes, |old, new| {
+            old.$role.as_ref().map(|t| &t.$($path).+) == new.$role.as_ref().map(|t| &t.$($path).+)
+        })
+    };
+}
+
+/// Same, for the identity of a role.
+macro_rules! identity_row {
+    ($key:literal, $role:ident, $($path:ident).+) => {
+        ($key, Takes::Reload, |old, new| {
+            let of = |config: &Config| {
+                let identity = config.$role.as_ref().and_then(|t| t.identity.as_ref());
+                identity.map(|identity| identity.$($path).+.clone())
+            };
+            of(old) == of(new)
+        })
+    };
+}
+
+/// Same, for a key of each table of a list.
+macro_rules! list_row {
+    ($key:literal, $takes:ident, $list:ident, $($path:ident).+) => {
+        ($key, Takes::$takes, |old, new| {
+            old.$list.iter().map(|t| &t.$($path).+).eq(new.$list.iter().map(|t| &t.$($path).+))
+        })
+    };
+}
+
+/// Same, for a key of each `[[worker.edge]]`.
+macro_rules! worker_edge_row {
+    ($key:literal, $($path:ident).+) => {
+        ($key, Takes::Reload, |old, new| {
+            let of = |config: &Config| {
+                let edges = config.worker.iter().flat_map(|worker| &worker.edges);
+                edges.map(|edge| edge.$($path).+.clone()).collect::<Vec<_>>()
+            };
+            of(old) == of(new)
+        })
+    };
+}
+
 /// Every key. Restart-only is what decides the shape of the running process: its threads, its port pool with the
-/// addresses in it, the realm that clients have hashed into their keys, and sockets that exist once.
+/// addresses in it, the realm that clients have hashed into their keys, and sockets that exist once. What only workers
+/// read takes hold by a recycle.
 const ROWS: &[Row] = &[
     row!("edge.realm", Restart, edge.realm),
     row!("edge.udp", Reload, edge.udp),
@@ -87,6 +132,116 @@ const ROWS: &[Row] = &[
     row!("edge.sockets.relay_bytes", Restart, edge.sockets.relay_bytes),
     row!("edge.media.clock_rates", Reload, edge.media.clock_rates),
     row!("edge.records.file", Restart, edge.records.file),
+    row!("sip.contact_secrets", Reload, sip.contact_secrets),
+    row!("sip.connections_max", Restart, sip.connections_max),
+    row!("sip.connections_per_source_max", Restart, sip.connections_per_source_max),
+    row!("sip.message_bytes_max", Restart, sip.message_bytes_max),
+    row!("sip.session_expires_secs", Reload, sip.session_expires_secs),
+    row!("sip.diversions_max", Reload, sip.diversions_max),
+    role_row!("router.startup_mode", Restart, router, startup_mode),
+    role_row!("router.tcp", Restart, router, tcp),
+    role_row!("router.tls", Restart, router, tls),
+    role_row!("router.udp", Restart, router, udp),
+    identity_row!("router.host", router, host),
+    identity_row!("router.certificate", router, certificate),
+    identity_row!("router.private_key", router, certificate.private_key),
+    identity_row!("router.client_ca", router, client_ca),
+    role_row!("router.um_services", Reload, router, um_services),
+    role_row!("router.mode", Reload, router, mode),
+    role_row!("router.contacts", Reload, router, contacts),
+    role_row!("router.health_interval_ms", Reload, router, health_interval_ms),
+    role_row!("router.health_timeout_ms", Reload, router, health_timeout_ms),
+    role_row!("router.retry_after_secs", Reload, router, retry_after_secs),
+    role_row!("router.timer_c_secs", Reload, router, timer_c_secs),
+    role_row!("router.metrics", Restart, router, metrics),
+    role_row!("um.startup_mode", Restart, um, startup_mode),
+    role_row!("um.tcp", Restart, um, tcp),
+    role_row!("um.tls", Restart, um, tls),
+    identity_row!("um.host", um, host),
+    identity_row!("um.certificate", um, certificate),
+    identity_row!("um.private_key", um, certificate.private_key),
+    identity_row!("um.client_ca", um, client_ca),
+    role_row!("um.max_calls", Reload, um, max_calls),
+    role_row!("um.routers", Reload, um, routers),
+    role_row!("um.runtime_directory", Restart, um, runtime_directory),
+    role_row!("um.retry_after_secs", Reload, um, retry_after_secs),
+    role_row!("um.metrics", Restart, um, metrics),
+    role_row!("um.recycle.age_secs", Reload, um, recycle.age_secs),
+    role_row!("um.recycle.memory_mib", Reload, um, recycle.memory_mib),
+    role_row!("um.recycle.new_binary", Reload, um, recycle.new_binary),
+    role_row!("um.recycle.interval_secs_min", Reload, um, recycle.interval_secs_min),
+    role_row!("worker.startup_mode", Restart, worker, startup_mode),
+    role_row!("worker.addresses", Restart, worker, addresses),
+    role_row!("worker.slots", Restart, worker, slots),
+    identity_row!("worker.host", worker, host),
+    identity_row!("worker.certificate", worker, certificate),
+    identity_row!("worker.private_key", worker, certificate.private_key),
+    identity_row!("worker.client_ca", worker, client_ca),
+    role_row!("worker.rtp_ports", Reload, worker, rtp_ports),
+    role_row!("worker.rtp_rest_secs", Reload, worker, rtp_rest_secs),
+    role_row!("worker.routers", Reload, worker, routers),
+    role_row!("worker.codecs", Reload, worker, codecs),
+    role_row!("worker.media_threads", Reload, worker, media_threads),
+    role_row!("worker.media_timeout_secs", Reload, worker, media_timeout_secs),
+    role_row!("worker.recent_calls", Reload, worker, recent_calls),
+    role_row!("worker.recent_calls_mib", Reload, worker, recent_calls_mib),
+    role_row!("worker.metrics", Reload, worker, metrics),
+    ("worker.edge.tokens", Takes::Reload, |old, new| {
+        let of = |config: &Config| {
+            let edges = config.worker.iter().flat_map(|worker| &worker.edges);
+            edges.map(|edge| (edge.host.clone(), edge.port)).collect::<Vec<_>>()
+        };
+        of(old) == of(new)
+    }),
+    worker_edge_row!("worker.edge.certificate", certificate),
+    worker_edge_row!("worker.edge.private_key", certificate.private_key),
+    worker_edge_row!("worker.edge.ca", ca),
+    worker_edge_row!("worker.edge.location", location),
+    worker_edge_row!("worker.edge.token_lifetime_secs", token_lifetime_secs),
+    role_row!("worker.records.json", Reload, worker, records.json),
+    role_row!("worker.records.csv", Reload, worker, records.csv),
+    role_row!("mailbox.store", Restart, mailbox, store),
+    role_row!("mailbox.recordings", Restart, mailbox, recordings),
+    role_row!("mailbox.pin_key_file", Reload, mailbox, pin_key_file),
+    role_row!("mailbox.prompts", Reload, mailbox, prompts),
+    role_row!("mailbox.key_map", Reload, mailbox, key_map),
+    role_row!("mailbox.quota_messages", Reload, mailbox, quota_messages),
+    role_row!("mailbox.quota_minutes", Reload, mailbox, quota_minutes),
+    role_row!("mailbox.deposits_max", Reload, mailbox, deposits_max),
+    role_row!("mailbox.greeting_secs_max", Reload, mailbox, greeting_secs_max),
+    role_row!("mailbox.pin.length_min", Reload, mailbox, pin.length_min),
+    role_row!("mailbox.pin.lifetime_days", Reload, mailbox, pin.lifetime_days),
+    role_row!("mailbox.pin.history", Reload, mailbox, pin.history),
+    role_row!("mailbox.pin.attempts_max", Reload, mailbox, pin.attempts_max),
+    role_row!("mailbox.pin.attempts_before_reset", Reload, mailbox, pin.attempts_before_reset),
+    role_row!("mailbox.pin.common_patterns", Reload, mailbox, pin.common_patterns),
+    list_row!("gateway.address", Reload, gateways, peer),
+    list_row!("gateway.name", Reload, gateways, peer),
+    list_row!("gateway.dial_plan", Reload, gateways, dial_plan),
+    list_row!("gateway.status", Reload, gateways, status),
+    list_row!("gateway.symmetric_rtp", Reload, gateways, symmetric_rtp),
+    list_row!("gateway.diversion", Reload, gateways, diversion),
+    list_row!("gateway.contacts", Reload, gateways, contacts),
+    list_row!("dial_plan.name", Reload, dial_plans, name),
+    list_row!("dial_plan.uri_type", Reload, dial_plans, uri_type),
+    list_row!("dial_plan.security", Reload, dial_plans, security),
+    list_row!("dial_plan.pilots", Reload, dial_plans, pilots),
+    list_row!("dial_plan.digits", Reload, dial_plans, digits),
+    list_row!("dial_plan.country_code", Reload, dial_plans, country_code),
+    list_row!("dial_plan.national_prefix", Reload, dial_plans, national_prefix),
+    list_row!("dial_plan.international_prefix", Reload, dial_plans, international_prefix),
+    list_row!("dial_plan.domains", Reload, dial_plans, domains),
+    list_row!("dial_plan.operator", Reload, dial_plans, operator),
+    list_row!("dial_plan.language", Reload, dial_plans, language),
+    list_row!("dial_plan.time_zone", Reload, dial_plans, time_zone),
+    list_row!("dial_plan.call_secs_max", Reload, dial_plans, call_secs_max),
+    list_row!("dial_plan.recording_secs_max", Reload, dial_plans, recording_secs_max),
+    list_row!("dial_plan.recording_idle_secs", Reload, dial_plans, recording_idle_secs),
+    list_row!("dial_plan.input_failures_max", Reload, dial_plans, input_failures_max),
+    list_row!("dial_plan.logon_failures_max", Reload, dial_plans, logon_failures_max),
+    list_row!("hunt_group.gateway", Reload, hunt_groups, gateway),
+    list_row!("hunt_group.pilot", Reload, hunt_groups, pilot),
+    list_row!("hunt_group.dial_plan", Reload, hunt_groups, dial_plan),
     row!("telemetry.listen", Restart, telemetry.listen),
     row!("telemetry.log", Restart, telemetry.log),
     row!("telemetry.log_format", Restart, telemetry.log_format),

@@ -30,6 +30,11 @@ impl<'a> Files<'a> {
         Self { source, notes, watched: RefCell::default() }
     }
 
+    /// Where `path` of the configuration leads.
+    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
+        self.source.resolve(path)
+    }
+
     /// Every file that was read, whether it was well or not.
     pub(crate) fn into_watch(self) -> Fingerprint {
         self.watched.into_inner()

@@ -6,16 +6,23 @@
 
 mod certificate;
 mod decode;
+mod decode_call;
+mod decode_mail;
 mod diff;
+mod drawn_ports;
 mod files;
 mod finding;
 mod forms;
+mod forms_call;
 mod openings;
 mod peers;
 mod reader;
 mod rules;
+mod rules_call;
+mod sip_target;
 mod source;
 mod tree;
+mod tree_call;
 mod uri;
 mod watch;
 
@@ -36,6 +43,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use decode::decode;
+use drawn_ports::DrawnPorts;
 use files::Files;
 use reader::{Notes, Table};
 use rules::Surroundings;
@@ -44,11 +52,18 @@ pub use certificate::{CERTIFICATES_MAX, CertifiedKeyMaterial, PEM_BYTES_MAX, Pai
 pub use diff::{Diff, diff};
 pub use finding::Finding;
 pub use openings::{Opening, Protocol, Purpose};
+pub use sip_target::{SipTarget, SipTransport};
 pub use source::{CONFIG_BYTES_MAX, Source};
 pub use tree::{
     Alternate, AuthConfig, CertifiedPair, Config, DrainConfig, EdgeConfig, LimitsConfig, LogFormat, MediaConfig,
-    NatDiscoveryConfig, PortRange, RecordsConfig, RelayConfig, Secret, SecretBytes, SocketsConfig, TelemetryConfig,
-    TokensConfig,
+    NatDiscoveryConfig, PortRange, RecordsConfig, RelayConfig, Role, Roles, Secret, SecretBytes, SocketsConfig,
+    TelemetryConfig, TokensConfig,
+};
+pub use tree_call::{
+    CallRecordsConfig, Codec, DialPlanConfig, DiversionOrder, EdgeLocation, GatewayConfig, GatewayStatus,
+    HuntGroupConfig, MailboxConfig, Peer, PinConfig, RecordingsLocation, RecycleConfig, RouterConfig, RouterMode,
+    Security, SipConfig, SipIdentity, SlotPorts, StartupMode, StoreLocation, UmConfig, UriType, WorkerConfig,
+    WorkerEdgeConfig,
 };
 pub use uri::{Location, RelayTransport, RelayUri, relays_from_listeners};
 pub use watch::Fingerprint;
@@ -66,11 +81,22 @@ pub struct Loaded {
 /// # Errors
 /// Every fault of the file, in line order; the operator's to mend.
 pub fn load(path: &Path, own_addresses: &[IpAddr]) -> Result<Loaded, Vec<Finding>> {
-    let fault = |what| {
+    load_source(&file(path)?, own_addresses)
+}
+
+/// As [`load`], for a process of this role: a file without its table is at fault too.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_role(path: &Path, own_addresses: &[IpAddr], role: Role) -> Result<Loaded, Vec<Finding>> {
+    load_with(&file(path)?, own_addresses, Some(role))
+}
+
+fn file(path: &Path) -> Result<Source, Vec<Finding>> {
+    Source::file(path).map_err(|what| {
         let remedy = "name a readable configuration file (config/postern.toml is a commented one)".into();
         vec![Finding { file: path.into(), line: 1, key: String::new(), what, remedy }]
-    };
-    load_source(&Source::file(path).map_err(fault)?, own_addresses)
+    })
 }
 
 /// Loads an embedded configuration, as `postern up` has one; otherwise as [`load`].
@@ -78,9 +104,14 @@ pub fn load(path: &Path, own_addresses: &[IpAddr]) -> Result<Loaded, Vec<Finding
 /// # Errors
 /// As [`load`].
 pub fn load_source(source: &Source, own_addresses: &[IpAddr]) -> Result<Loaded, Vec<Finding>> {
+    load_with(source, own_addresses, None)
+}
+
+fn load_with(source: &Source, own_addresses: &[IpAddr], role: Option<Role>) -> Result<Loaded, Vec<Finding>> {
     let now_unix_secs =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let surroundings = Surroundings { own_addresses, now_unix_secs: now_unix_secs as i64 };
+    let surroundings =
+        Surroundings { own_addresses, now_unix_secs: now_unix_secs as i64, role, drawn: DrawnPorts::of_this_machine() };
     let notes = Notes::new(&source.name, &source.text);
     let config = read(source, &surroundings, &notes);
     let warnings = notes.verdict()?;
@@ -102,7 +133,16 @@ fn read(source: &Source, surroundings: &Surroundings<'_>, notes: &Notes) -> Conf
     let fingerprint = files.into_watch();
     Config {
         path: source.name.clone(),
+        roles: draft.roles,
         edge: draft.edge,
+        sip: draft.sip,
+        router: draft.router,
+        um: draft.um,
+        worker: draft.worker,
+        mailbox: draft.mailbox,
+        gateways: draft.gateways.into_iter().map(|placed| placed.value).collect(),
+        dial_plans: draft.dial_plans.into_iter().map(|placed| placed.value).collect(),
+        hunt_groups: draft.hunt_groups.into_iter().map(|placed| placed.value).collect(),
         telemetry: draft.telemetry,
         files: fingerprint.paths().map(Path::to_path_buf).collect(),
         fingerprint,

@@ -75,6 +75,11 @@ impl Notes {
         self.errors.borrow().iter().any(|finding| within(&finding.key))
     }
 
+    /// Whether anything is wrong so far.
+    pub(crate) fn any_error(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
     /// Line of `key`, else of the nearest thing around it that the file has.
     pub(crate) fn line(&self, key: &str) -> usize {
         let lines = self.lines.borrow();
@@ -113,19 +118,36 @@ impl Notes {
 pub(crate) struct Table<'a> {
     /// Dotted path; empty for the document itself.
     path: String,
+    /// The same without positions in lists of tables, as the commented sample has its keys.
+    known: String,
     table: Option<&'a DeTable<'a>>,
+    /// Whether the file may do without this table, and does: nothing of it is then missing.
+    left_out: bool,
     notes: &'a Notes,
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Table<'a> {
     pub(crate) fn root(table: &'a DeTable<'a>, notes: &'a Notes) -> Self {
-        Self { path: String::new(), table: Some(table), notes, asked: RefCell::default() }
+        Self::of(String::new(), String::new(), Some(table), notes)
+    }
+
+    fn of(path: String, known: String, table: Option<&'a DeTable<'a>>, notes: &'a Notes) -> Self {
+        Self { path, known, table, left_out: false, notes, asked: RefCell::default() }
+    }
+
+    /// Dotted path of the table itself.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Dotted path of `key` in this table.
     pub(crate) fn key(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn known(&self, key: &str) -> String {
+        if self.known.is_empty() { key.to_string() } else { format!("{}.{key}", self.known) }
     }
 
     fn value(&self, key: &'static str) -> Option<Value<'a>> {
@@ -138,7 +160,7 @@ impl<'a> Table<'a> {
 
     /// The value of `key` read by `read`; `None` when it is absent or faulty.
     pub(crate) fn optional<T>(&self, key: &'static str, read: impl FnOnce(&Value<'a>) -> Option<T>) -> Option<T> {
-        self.notes.asked.borrow_mut().insert(self.key(key));
+        self.notes.asked.borrow_mut().insert(self.known(key));
         self.value(key).and_then(|value| read(&value))
     }
 
@@ -154,7 +176,7 @@ impl<'a> Table<'a> {
         example: &str,
         read: impl FnOnce(&Value<'a>) -> Option<T>,
     ) -> Option<T> {
-        if !self.has(key) {
+        if !self.has(key) && !self.left_out {
             self.notes.error(&self.key(key), "is missing", format!("write {key} = {example}"));
         }
         self.optional(key, read)
@@ -167,17 +189,31 @@ impl<'a> Table<'a> {
 
     /// A table within this one; reads as empty when absent.
     pub(crate) fn section(&self, key: &'static str) -> Table<'a> {
-        self.optional_section(key).unwrap_or_else(|| Table {
-            path: self.key(key),
-            table: None,
-            notes: self.notes,
-            asked: RefCell::default(),
-        })
+        let empty = || Table::of(self.key(key), self.known(key), None, self.notes);
+        Table { left_out: self.left_out, ..self.optional_section(key).unwrap_or_else(empty) }
+    }
+
+    /// A table within this one that stands for a role: when it is absent, so are all its keys, and none is missing.
+    pub(crate) fn role(&self, key: &'static str) -> Table<'a> {
+        Table { left_out: !self.has(key), ..self.section(key) }
+    }
+
+    /// Whether the file does without this table.
+    pub(crate) fn is_left_out(&self) -> bool {
+        self.left_out
     }
 
     /// A table within this one; `None` when absent.
     pub(crate) fn optional_section(&self, key: &'static str) -> Option<Table<'a>> {
-        self.value(key)?.table()
+        let table = self.value(key)?.table()?;
+        Some(Table { known: self.known(key), ..table })
+    }
+
+    /// The tables written as `[[key]]`, in file order; none when absent.
+    pub(crate) fn tables(&self, key: &'static str, count_max: usize) -> Vec<Table<'a>> {
+        let known = self.known(key);
+        let read = |element: &Value<'a>| Some(Table { known: known.clone(), ..element.table()? });
+        self.value(key).and_then(|value| value.list(count_max, read)).unwrap_or_default()
     }
 
     /// Keys and values of a table whose keys are data.
@@ -283,12 +319,7 @@ impl<'a> Value<'a> {
     /// The table that this value is.
     pub(crate) fn table(&self) -> Option<Table<'a>> {
         match self.value.get_ref().as_table() {
-            Some(table) => Some(Table {
-                path: self.path.clone(),
-                table: Some(table),
-                notes: self.notes,
-                asked: RefCell::default(),
-            }),
+            Some(table) => Some(Table::of(self.path.clone(), self.path.clone(), Some(table), self.notes)),
             None => self.wrong_type("a table"),
         }
     }

@@ -66,8 +66,13 @@ fn faults_before_broken_syntax_are_told_with_it() {
 }
 
 #[test]
-fn an_empty_file_lacks_realm_relay_addresses_secrets_and_a_listener() {
-    let errors = load_text("").expect_err("nothing is there");
+fn an_empty_file_configures_no_role() {
+    refuses("", "1", "configures no role; add [edge], [router], or [um] with [worker]");
+}
+
+#[test]
+fn an_empty_edge_lacks_realm_relay_addresses_secrets_and_a_listener() {
+    let errors = load_text("[edge]\n").expect_err("nothing is there");
     let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
     assert_eq!(keys, ["edge.realm", "edge.relay.addresses", "edge.auth.secrets", "edge.udp"]);
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::decode::{Draft, Listener, ListenerKind, repeated};
+use crate::drawn_ports::DrawnPorts;
 use crate::peers;
 use crate::reader::Notes;
-use crate::tree::CertifiedPair;
+use crate::rules_call;
+use crate::tree::{CertifiedPair, Role};
 use crate::uri::{Location, RelayTransport, is_public, relays_from_listeners};
 
 /// RFC 8656 section 7.2: a server grants no less than the default lifetime when asked for nothing else.
@@ -19,21 +21,39 @@ pub(crate) struct Surroundings<'a> {
     /// Addresses of this machine's interfaces; empty when not known.
     pub(crate) own_addresses: &'a [IpAddr],
     pub(crate) now_unix_secs: i64,
+    /// The role that is to run, if one is.
+    pub(crate) role: Option<Role>,
+    pub(crate) drawn: DrawnPorts,
+}
+
+#[cfg(test)]
+impl Surroundings<'_> {
+    pub(crate) fn unknown() -> Self {
+        Self { own_addresses: &[], now_unix_secs: 0, role: None, drawn: DrawnPorts::default() }
+    }
 }
 
 /// Completes `draft` with what follows from other keys, and notes every rule that it breaks.
 pub(crate) fn apply(draft: &mut Draft, surroundings: &Surroundings<'_>, notes: &Notes) {
     nat_discovery(draft, notes);
+    clashes(draft, notes);
+    on_this_machine(draft, surroundings, notes);
+    certificates(draft, surroundings, notes);
+    metrics(draft, notes);
+    if draft.roles.edge {
+        edge(draft, surroundings, notes);
+    }
+    rules_call::apply(draft, surroundings, notes);
+}
+
+fn edge(draft: &mut Draft, surroundings: &Surroundings<'_>, notes: &Notes) {
     listeners(draft, notes);
     relay(draft, notes);
     advertise(draft, notes);
-    on_this_machine(draft, surroundings, notes);
     peers::judge(&draft.edge.relay, &own(draft, surroundings), on_loopback(draft), notes);
-    certificates(draft, surroundings, notes);
     auth(draft, notes);
     tokens(draft, notes);
     drain(draft, notes);
-    telemetry(draft, notes);
 }
 
 /// Whether every listener of clients is on loopback, as with `postern up`.
@@ -44,7 +64,8 @@ fn on_loopback(draft: &Draft) -> bool {
 
 /// Every address that leads to this edge.
 fn own(draft: &Draft, surroundings: &Surroundings<'_>) -> BTreeSet<IpAddr> {
-    let listening = draft.listeners.iter().map(|listener| listener.address.ip());
+    let listening = draft.listeners.iter().filter(|listener| listener.kind.is_of_the_edge());
+    let listening = listening.map(|listener| listener.address.ip());
     let advertised = draft.edge.advertise.iter().flat_map(|(local, public)| [*local, *public]);
     let relaying = draft.edge.relay.addresses.iter().copied();
     let own = surroundings.own_addresses.iter().copied();
@@ -89,19 +110,6 @@ fn listeners(draft: &Draft, notes: &Notes) {
     if none && !["udp", "tcp", "tls", "dtls"].iter().any(|kind| notes.faulty(&format!("edge.{kind}"))) {
         notes.error("edge.udp", "no listener is configured", "write udp = [\"ADDRESS:3478\"]");
     }
-    for (at, later) in draft.listeners.iter().enumerate() {
-        for earlier in &draft.listeners[..at] {
-            if later.kind.is_udp() != earlier.kind.is_udp() || !clash(later.address, earlier.address) {
-                continue;
-            }
-            let what = format!("{} is taken by {} (line {})", later.address, earlier.key, notes.line(&earlier.key));
-            let remedy = match (earlier.kind, later.kind) {
-                (ListenerKind::Tcp, ListenerKind::Tls) => "keep it in edge.tls alone, which also answers plain STUN",
-                _ => "choose another port or address",
-            };
-            notes.error(&later.key, what, remedy);
-        }
-    }
     let secured = |kind| draft.listeners.iter().find(|listener| listener.kind == kind);
     for (kind, key) in [(ListenerKind::Tls, "edge.tls"), (ListenerKind::Dtls, "edge.dtls")] {
         if secured(kind).is_none() {
@@ -115,6 +123,22 @@ fn listeners(draft: &Draft, notes: &Notes) {
                 notes.error(key, "needs a certificate with an ECDSA key, and edge.certificate has another", remedy);
             }
             Some(_) => {}
+        }
+    }
+}
+
+fn clashes(draft: &Draft, notes: &Notes) {
+    for (at, later) in draft.listeners.iter().enumerate() {
+        for earlier in &draft.listeners[..at] {
+            if later.kind.is_udp() != earlier.kind.is_udp() || !clash(later.address, earlier.address) {
+                continue;
+            }
+            let what = format!("{} is taken by {} (line {})", later.address, earlier.key, notes.line(&earlier.key));
+            let remedy = match (earlier.kind, later.kind) {
+                (ListenerKind::Tcp, ListenerKind::Tls) => "keep it in edge.tls alone, which also answers plain STUN",
+                _ => "choose another port or address",
+            };
+            notes.error(&later.key, what, remedy);
         }
     }
 }
@@ -188,7 +212,8 @@ fn on_this_machine(draft: &Draft, surroundings: &Surroundings<'_>, notes: &Notes
     }
     let foreign = |ip: IpAddr| !ip.is_unspecified() && !ip.is_loopback() && !own.contains(&ip);
     let remedy = "add it to an interface, or correct it; behind a NAT write the local address, and edge.advertise";
-    for listener in draft.listeners.iter().filter(|listener| foreign(listener.address.ip())) {
+    let bound = draft.listeners.iter().filter(|listener| !listener.kind.is_of_a_slot());
+    for listener in bound.filter(|listener| foreign(listener.address.ip())) {
         notes.warn(&listener.key, format!("{} is no address of this machine", listener.address.ip()), remedy);
     }
     for (at, address) in draft.edge.relay.addresses.iter().enumerate() {
@@ -201,11 +226,21 @@ fn on_this_machine(draft: &Draft, surroundings: &Surroundings<'_>, notes: &Notes
 
 fn certificates(draft: &Draft, surroundings: &Surroundings<'_>, notes: &Notes) {
     let internal = draft.edge.tokens.as_ref().map(|tokens| &tokens.certificate);
+    let identities = [
+        ("router.certificate", draft.router.as_ref().and_then(|router| router.identity.as_ref())),
+        ("um.certificate", draft.um.as_ref().and_then(|um| um.identity.as_ref())),
+        ("worker.certificate", draft.worker.as_ref().and_then(|worker| worker.identity.as_ref())),
+    ];
     let pairs = [("edge.certificate", draft.edge.certificate.as_ref()), ("edge.tokens.certificate", internal)];
+    let pairs = pairs.into_iter().chain(identities.map(|(key, identity)| (key, identity.map(|i| &i.certificate))));
     for (key, pair) in pairs {
         if let Some(pair) = pair {
             certificate(key, pair, surroundings.now_unix_secs, notes);
         }
+    }
+    let edges = draft.worker.iter().flat_map(|worker| &worker.edges).enumerate();
+    for (at, edge) in edges {
+        certificate(&format!("worker.edge[{at}].certificate"), &edge.certificate, surroundings.now_unix_secs, notes);
     }
 }
 
@@ -349,14 +384,17 @@ fn drain(draft: &mut Draft, notes: &Notes) {
     }
 }
 
-fn telemetry(draft: &Draft, notes: &Notes) {
-    let ip = draft.telemetry.listen.ip();
-    let inside = match ip {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    if !inside {
-        let what = format!("{ip} may be reached from outside, and metrics ask for no password");
-        notes.warn("telemetry.listen", what, "listen on an inside address, or close the port in the firewall");
+fn metrics(draft: &Draft, notes: &Notes) {
+    let served = |listener: &&Listener| matches!(listener.kind, ListenerKind::Telemetry | ListenerKind::Metrics);
+    for listener in draft.listeners.iter().filter(served) {
+        let ip = listener.address.ip();
+        let inside = match ip {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+        };
+        if !inside {
+            let what = format!("{ip} may be reached from outside, and metrics ask for no password");
+            notes.warn(&listener.key, what, "listen on an inside address, or close the port in the firewall");
+        }
     }
 }

@@ -40,7 +40,12 @@ allowed_names = ["worker.example.test"]
 
 /// A certificate and key in PEM form: `edge.example.test`, `*.relay.example.test`, 203.0.113.10, valid 1975 to 4096.
 pub(crate) fn pem_pair(key: &KeyPair) -> (String, String) {
-    let names = vec!["edge.example.test".to_string(), "*.relay.example.test".to_string()];
+    pem_pair_for(key, &["edge.example.test", "*.relay.example.test"])
+}
+
+/// As [`pem_pair`], with these names.
+pub(crate) fn pem_pair_for(key: &KeyPair, names: &[&str]) -> (String, String) {
+    let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
     let mut params = CertificateParams::new(names).expect("plain names");
     params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10))));
     (params.self_signed(key).expect("a certificate").pem(), key.serialize_pem())

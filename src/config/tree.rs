@@ -11,6 +11,9 @@ use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::certificate::CertifiedKeyMaterial;
+use crate::tree_call::{
+    DialPlanConfig, GatewayConfig, HuntGroupConfig, MailboxConfig, RouterConfig, SipConfig, UmConfig, WorkerConfig,
+};
 use crate::uri::{RelayTransport, RelayUri};
 use crate::watch::Fingerprint;
 
@@ -19,13 +22,70 @@ use crate::watch::Fingerprint;
 pub struct Config {
     /// Absolute path of the file, or the name given to [`crate::Source::text`].
     pub path: PathBuf,
+    /// Which roles the file has a table for; [`edge`](Self::edge) means something only if it is among them.
+    pub roles: Roles,
+    /// Without listeners, relay addresses and secrets when the file has no `[edge]`.
     pub edge: EdgeConfig,
+    pub sip: SipConfig,
+    pub router: Option<RouterConfig>,
+    /// Never without [`worker`](Self::worker).
+    pub um: Option<UmConfig>,
+    /// Never without [`mailbox`](Self::mailbox).
+    pub worker: Option<WorkerConfig>,
+    pub mailbox: Option<MailboxConfig>,
+    /// At least one when there is a router, UM service or worker; in file order.
+    pub gateways: Vec<GatewayConfig>,
+    /// Every plan that a gateway or hunt group names is among them; names are unique.
+    pub dial_plans: Vec<DialPlanConfig>,
+    pub hunt_groups: Vec<HuntGroupConfig>,
     pub telemetry: TelemetryConfig,
     /// Every file that was read beside the configuration itself (certificates, keys, secrets), absolute, sorted:
     /// a change of one of them, seen by [`crate::Fingerprint`], asks for a reload.
     pub files: Vec<PathBuf>,
     /// State of [`files`](Self::files), each looked at just before it was read: what differs from it is not yet loaded.
     pub fingerprint: Fingerprint,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Edge,
+    Router,
+    Um,
+    Worker,
+}
+
+impl Role {
+    /// Name of its table and of its command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Router => "router",
+            Self::Um => "um",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// The roles that a file has a table for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    pub edge: bool,
+    pub router: bool,
+    pub um: bool,
+    pub worker: bool,
+}
+
+impl Roles {
+    /// Whether `role` is among them.
+    pub fn has(self, role: Role) -> bool {
+        match role {
+            Role::Edge => self.edge,
+            Role::Router => self.router,
+            Role::Um => self.um,
+            Role::Worker => self.worker,
+        }
+    }
 }
 
 /// `[edge]`: the relay and its token service.
@@ -117,8 +177,8 @@ pub struct AuthConfig {
     pub allocations_max: u32,
 }
 
-/// One secret of `edge.auth.secrets`.
-#[derive(Clone, Debug, PartialEq)]
+/// One secret of `edge.auth.secrets` or `sip.contact_secrets`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
     /// 1 to 32 of `A-Z a-z 0-9 _ -`: it is part of extended usernames and of audit lines.
     pub id: String,
@@ -145,6 +205,8 @@ impl std::fmt::Debug for SecretBytes {
         f.write_str("SecretBytes(..)")
     }
 }
+
+impl Eq for SecretBytes {}
 
 /// Compares two generations of a file; no attacker sees how long it takes.
 impl PartialEq for SecretBytes {

@@ -90,7 +90,11 @@ fn a_certificate_is_warned_of_before_and_after_its_time() {
         let notes = Notes::new(&source.name, &source.text);
         let document = toml::de::DeTable::parse(&source.text).expect("TOML");
         let mut draft = decode(Table::root(document.get_ref(), &notes), &notes, &Files::new(&source, &notes));
-        rules::apply(&mut draft, &Surroundings { own_addresses: &own_addresses, now_unix_secs }, &notes);
+        rules::apply(
+            &mut draft,
+            &Surroundings { own_addresses: &own_addresses, now_unix_secs, ..Surroundings::unknown() },
+            &notes,
+        );
         let warnings = notes.verdict().expect("no error");
         assert!(warnings.len() == 1 && warnings[0].line == 7, "{}", printed(&warnings));
         assert!(warnings[0].what.contains(what), "{}", printed(&warnings));
