@@ -82,11 +82,8 @@ impl Shard {
         };
         let Some(Some(listener)) = self.listeners.get_mut(usize::from(index)) else { return };
         let from_ip = (index == client.listener).then(|| client.local.ip());
-        listener.push_to_client(
-            &Outgoing { payload: message, to, from_ip, tos: 0, dont_fragment: false },
-            turn.instant,
-            &mut self.meters,
-        );
+        let outgoing = Outgoing { payload: message, to, from_ip, tos: 0, dont_fragment: false };
+        listener.push_to_client(&client, &outgoing, turn.instant, &mut self.meters);
     }
 
     /// What the media of an allocation was like, one entry per relay socket; nothing more comes for them.

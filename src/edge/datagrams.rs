@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use postern_net::dtls::DtlsOutput;
+use postern_net::dtls::{DtlsOutput, DtlsPath};
 use postern_net::{Event, IcmpError, Outgoing, Received};
 use postern_telemetry::labels::Direction;
 use postern_turn::io::{Client, DropReason, Peer, PeerIcmp, PeerVerdict, RelayId, Verdict};
@@ -80,42 +80,28 @@ impl Shard {
         }
         let Some(mut sessions) = listener.dtls.take() else { return };
         let mut control = false;
+        let path = DtlsPath { remote: client.remote, local: client.local.ip() };
         let Self { listeners, server, relays, meters, .. } = self;
-        sessions.handle_datagram(
-            turn.instant,
-            client.remote,
-            &mut received.buffer[range],
-            &mut |output| match output {
-                DtlsOutput::Send { to, datagram } => {
-                    if let Some(Some(listener)) = listeners.get_mut(usize::from(client.listener)) {
-                        listener.push(
-                            &Outgoing {
-                                payload: datagram,
-                                to,
-                                from_ip: Some(client.local.ip()),
-                                tos: 0,
-                                dont_fragment: false,
-                            },
-                            meters,
-                        );
-                    }
+        sessions.handle_datagram(turn.instant, path, &mut received.buffer[range], &mut |output| match output {
+            DtlsOutput::Send { path, datagram } => {
+                if let Some(Some(listener)) = listeners.get_mut(usize::from(client.listener)) {
+                    listener.push_record(path, datagram, meters);
                 }
-                DtlsOutput::Plaintext { data, .. } => match server.handle_datagram(turn.now, client, tos, data) {
-                    Verdict::ToPeer { relay, peer, payload, tos, dont_fragment } => {
-                        let outgoing =
-                            Outgoing { payload: &data[payload], to: peer.0, from_ip: None, tos, dont_fragment };
-                        send_to_peer(relays, meters, relay, &outgoing, turn);
-                    }
-                    Verdict::Control => control = true,
-                    Verdict::Drop(_) => {}
-                },
-                DtlsOutput::Established { .. } => {}
-                DtlsOutput::Closed { .. } => {
-                    server.handle_client_closed(turn.now, client);
-                    control = true;
+            }
+            DtlsOutput::Plaintext { data, .. } => match server.handle_datagram(turn.now, client, tos, data) {
+                Verdict::ToPeer { relay, peer, payload, tos, dont_fragment } => {
+                    let outgoing = Outgoing { payload: &data[payload], to: peer.0, from_ip: None, tos, dont_fragment };
+                    send_to_peer(relays, meters, relay, &outgoing, turn);
                 }
+                Verdict::Control => control = true,
+                Verdict::Drop(_) => {}
             },
-        );
+            DtlsOutput::Established { took, .. } => meters.dtls_established(took),
+            DtlsOutput::Closed { .. } => {
+                server.handle_client_closed(turn.now, client);
+                control = true;
+            }
+        });
         if let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener)) {
             listener.dtls = Some(sessions);
         }
@@ -131,25 +117,15 @@ impl Shard {
                 continue;
             }
             let Some(mut sessions) = listener.dtls.take() else { continue };
-            let local = listener.local_addr();
             let mut closed = Vec::new();
             sessions.handle_timeout(turn.instant, &mut |output| match output {
-                DtlsOutput::Send { to, datagram } => {
-                    listener.push(
-                        &Outgoing { payload: datagram, to, from_ip: None, tos: 0, dont_fragment: false },
-                        &mut self.meters,
-                    );
-                }
-                DtlsOutput::Closed { from } => closed.push(from),
+                DtlsOutput::Send { path, datagram } => listener.push_record(path, datagram, &mut self.meters),
+                DtlsOutput::Closed { path } => closed.push(path),
                 DtlsOutput::Plaintext { .. } | DtlsOutput::Established { .. } => {}
             });
             listener.dtls = Some(sessions);
-            let transport = listener.transport();
-            for remote in closed {
-                self.server.handle_client_closed(
-                    turn.now,
-                    Client { transport, listener: index as u16, stream: 0, local, remote },
-                );
+            for path in closed {
+                self.server.handle_client_closed(turn.now, listener.dtls_client(index as u16, path));
             }
             self.carry_out(turn);
         }
@@ -195,7 +171,7 @@ impl Shard {
                 tos,
                 dont_fragment: false,
             };
-            listener.push_to_client(&outgoing, turn.instant, &mut self.meters);
+            listener.push_to_client(&client, &outgoing, turn.instant, &mut self.meters);
         }
     }
 

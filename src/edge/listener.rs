@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use postern_config::CertifiedKeyMaterial;
-use postern_net::dtls::{DtlsCounters, DtlsLimits, DtlsOutput, DtlsSessions};
+use postern_net::dtls::{DtlsCounters, DtlsLimits, DtlsOutput, DtlsPath, DtlsSessions};
 use postern_net::tls::TlsError;
 use postern_net::{Outgoing, SendBatch, UdpSocket};
-use postern_turn::io::Transport;
+use postern_turn::io::{Client, Transport};
 
 use crate::limits;
 use crate::meters::Meters;
@@ -87,14 +87,37 @@ impl Listener {
     }
 
     /// Encrypts towards a DTLS client, or collects as it is.
-    pub(crate) fn push_to_client(&mut self, datagram: &Outgoing<'_>, instant: Instant, meters: &mut Meters) {
-        let Some(mut dtls) = self.dtls.take() else { return self.push(datagram, meters) };
-        dtls.send(instant, datagram.to, datagram.payload, &mut |output| {
-            if let DtlsOutput::Send { to, datagram: record } = output {
-                self.push(&Outgoing { payload: record, to, ..*datagram }, meters);
+    pub(crate) fn push_to_client(
+        &mut self,
+        client: &Client,
+        datagram: &Outgoing<'_>,
+        instant: Instant,
+        meters: &mut Meters,
+    ) {
+        if client.transport != Transport::Dtls {
+            return self.push(datagram, meters);
+        }
+        let Some(mut dtls) = self.dtls.take() else { return };
+        let path = DtlsPath { remote: datagram.to, local: client.local.ip() };
+        dtls.send(instant, path, datagram.payload, &mut |output| {
+            if let DtlsOutput::Send { datagram: record, .. } = output {
+                self.push(&Outgoing { payload: record, ..*datagram }, meters);
             }
         });
         self.dtls = Some(dtls);
+    }
+
+    /// Collects a DTLS record for the client of this path.
+    pub(crate) fn push_record(&mut self, path: DtlsPath, record: &[u8], meters: &mut Meters) {
+        let DtlsPath { remote, local } = path;
+        let outgoing = Outgoing { payload: record, to: remote, from_ip: Some(local), tos: 0, dont_fragment: false };
+        self.push(&outgoing, meters);
+    }
+
+    /// The client at the other end of a DTLS session.
+    pub(crate) fn dtls_client(&self, index: u16, path: DtlsPath) -> Client {
+        let local = SocketAddr::new(path.local, self.local_addr().port());
+        Client { transport: Transport::Dtls, listener: index, stream: 0, local, remote: path.remote }
     }
 
     pub(crate) fn flush(&mut self, meters: &mut Meters) {

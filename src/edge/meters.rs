@@ -165,6 +165,11 @@ impl Meters {
         }
     }
 
+    /// A DTLS handshake, from its first message on.
+    pub(crate) fn dtls_established(&mut self, took: Duration) {
+        self.cells.handshake_seconds.observe(labels::Transport::Dtls, took.as_secs_f64());
+    }
+
     /// DTLS handshakes that came to nothing, and first messages that a limit left unanswered.
     pub(crate) fn dtls_failed(&mut self, failed: u64, refused: u64) {
         if failed + refused > 0 {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use postern_net::dtls::{DtlsOutput, DtlsPath};
 use postern_net::listener::Accepted;
 use postern_net::{Flush, Interest, Outgoing, ReadOutcome, Stream};
 use postern_telemetry::labels::CloseReason;
@@ -133,16 +134,10 @@ impl Shard {
         } else if let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener))
             && let Some(mut sessions) = listener.dtls.take()
         {
-            sessions.close(turn.instant, client.remote, &mut |output| {
-                if let postern_net::dtls::DtlsOutput::Send { to, datagram } = output {
-                    let outgoing = Outgoing {
-                        payload: datagram,
-                        to,
-                        from_ip: Some(client.local.ip()),
-                        tos: 0,
-                        dont_fragment: false,
-                    };
-                    listener.push(&outgoing, &mut self.meters);
+            let path = DtlsPath { remote: client.remote, local: client.local.ip() };
+            sessions.close(turn.instant, path, &mut |output| {
+                if let DtlsOutput::Send { path, datagram } = output {
+                    listener.push_record(path, datagram, &mut self.meters);
                 }
             });
             listener.dtls = Some(sessions);

@@ -1,4 +1,4 @@
-//! DTLS 1.2 and 1.3 of a listener: one session per client address, no sockets, no clock.
+//! DTLS 1.2 and 1.3 of a listener: one session per pair of addresses, no sockets, no clock.
 //!
 //! The DTLS engine sends the sender of a first message a cookie before any costly work, but keeps a session for it.
 //! So an address that has not proven itself yet holds a place only until a newer one needs it.
@@ -32,17 +32,24 @@ pub struct DtlsLimits {
     pub idle: Duration,
 }
 
+/// Both ends of a session: a listener on a wildcard address is many addresses, and answers from the one that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DtlsPath {
+    pub remote: SocketAddr,
+    pub local: IpAddr,
+}
+
 /// What a call produced, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DtlsOutput<'a> {
     /// To be sent by the listener.
-    Send { to: SocketAddr, datagram: &'a [u8] },
+    Send { path: DtlsPath, datagram: &'a [u8] },
     /// One application datagram of a client.
-    Plaintext { from: SocketAddr, data: &'a mut [u8] },
-    /// The handshake is done; application data follows.
-    Established { from: SocketAddr },
+    Plaintext { path: DtlsPath, data: &'a mut [u8] },
+    /// The handshake is done, so long after its first message; application data follows.
+    Established { path: DtlsPath, took: Duration },
     /// An established session is gone.
-    Closed { from: SocketAddr },
+    Closed { path: DtlsPath },
 }
 
 /// Where the output of a call goes.
@@ -63,13 +70,13 @@ pub struct DtlsSessions {
     config: Arc<Config>,
     certificate: DtlsCertificate,
     limits: DtlsLimits,
-    sessions: HashMap<SocketAddr, Session>,
+    sessions: HashMap<DtlsPath, Session>,
     /// When each session wants to be looked at; one entry per session.
-    timers: BTreeSet<(Instant, SocketAddr)>,
+    timers: BTreeSet<(Instant, DtlsPath)>,
     half_open: HashMap<IpAddr, usize>,
     half_open_total: usize,
     /// Sessions whose address is not proven, oldest first.
-    unproven: BTreeMap<u64, SocketAddr>,
+    unproven: BTreeMap<u64, DtlsPath>,
     next_serial: u64,
     counters: DtlsCounters,
     buffer: Vec<u8>,
@@ -119,13 +126,13 @@ impl DtlsSessions {
     }
 
     /// Takes a datagram of a client. What is neither of a session nor a handshake's first message is dropped.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8], out: &mut DtlsSink<'_>) {
-        let known = self.sessions.contains_key(&from);
-        if !known && (!begins_handshake(datagram) || !self.admit(now, from)) {
+    pub fn handle_datagram(&mut self, now: Instant, path: DtlsPath, datagram: &mut [u8], out: &mut DtlsSink<'_>) {
+        let known = self.sessions.contains_key(&path);
+        if !known && (!begins_handshake(datagram) || !self.admit(now, path)) {
             return;
         }
         self.with_session(
-            from,
+            path,
             out,
             |session| {
                 session.dtls.handle_timeout(now)?;
@@ -136,12 +143,12 @@ impl DtlsSessions {
     }
 
     /// Encrypts one application datagram for a client; `false` when it has no established session.
-    pub fn send(&mut self, now: Instant, to: SocketAddr, plaintext: &[u8], out: &mut DtlsSink<'_>) -> bool {
-        if self.sessions.get(&to).is_none_or(|session| session.phase != Phase::Established) {
+    pub fn send(&mut self, now: Instant, path: DtlsPath, plaintext: &[u8], out: &mut DtlsSink<'_>) -> bool {
+        if self.sessions.get(&path).is_none_or(|session| session.phase != Phase::Established) {
             return false;
         }
         self.with_session(
-            to,
+            path,
             out,
             |session| {
                 session.last_used = now;
@@ -152,25 +159,25 @@ impl DtlsSessions {
     }
 
     /// Ends a client's session, with close_notify.
-    pub fn close(&mut self, now: Instant, client: SocketAddr, out: &mut DtlsSink<'_>) {
-        self.with_session(client, out, |session| session.dtls.close(), now);
-        self.remove(client, out);
+    pub fn close(&mut self, now: Instant, path: DtlsPath, out: &mut DtlsSink<'_>) {
+        self.with_session(path, out, |session| session.dtls.close(), now);
+        self.remove(path, out);
     }
 
     /// Does what time asks for: retransmissions, limits of handshakes, idle sessions.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut DtlsSink<'_>) {
-        while let Some(&(at, client)) = self.timers.first()
+        while let Some(&(at, path)) = self.timers.first()
             && at <= now
         {
-            let Some(session) = self.sessions.get(&client) else {
+            let Some(session) = self.sessions.get(&path) else {
                 return;
             };
             if now < session.deadline(&self.limits) {
-                self.with_session(client, out, |session| session.dtls.handle_timeout(now), now);
+                self.with_session(path, out, |session| session.dtls.handle_timeout(now), now);
             } else if session.phase == Phase::Established {
-                self.close(now, client, out);
+                self.close(now, path, out);
             } else {
-                self.remove(client, out);
+                self.remove(path, out);
             }
         }
     }
@@ -196,8 +203,8 @@ impl DtlsSessions {
     }
 
     /// Makes room for a session and starts it, if the limits allow.
-    fn admit(&mut self, now: Instant, from: SocketAddr) -> bool {
-        let source = source_of(from.ip());
+    fn admit(&mut self, now: Instant, path: DtlsPath) -> bool {
+        let source = source_of(path.remote.ip());
         let of_source = self.half_open.get(&source).copied().unwrap_or(0);
         if of_source >= self.limits.half_open_per_source_max || self.sessions.len() >= self.limits.sessions_max {
             self.counters.refused += 1;
@@ -214,30 +221,30 @@ impl DtlsSessions {
         let serial = self.next_serial;
         self.next_serial += 1;
         let session = Session::new(dtls, serial, now, &self.limits);
-        self.timers.insert((session.wake, from));
-        self.unproven.insert(serial, from);
+        self.timers.insert((session.wake, path));
+        self.unproven.insert(serial, path);
         *self.half_open.entry(source).or_insert(0) += 1;
         self.half_open_total += 1;
-        self.sessions.insert(from, session);
+        self.sessions.insert(path, session);
         true
     }
 
     /// Runs one mutation of a session, drains it and keeps the books; `false` when the session did not survive.
     fn with_session(
         &mut self,
-        client: SocketAddr,
+        path: DtlsPath,
         out: &mut DtlsSink<'_>,
         mutation: impl FnOnce(&mut Session) -> Result<(), dimpl::Error>,
         now: Instant,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(&client) else {
+        let Some(session) = self.sessions.get_mut(&path) else {
             return false;
         };
         let before = session.phase;
         let mutated = mutation(session);
-        let Drained { closed, timeout } = session.drain(now, client, &mut self.buffer, &mut self.plaintext, out);
+        let Drained { closed, timeout } = session.drain(now, path, &mut self.buffer, &mut self.plaintext, out);
         if mutated.is_err() || closed {
-            self.remove(client, out);
+            self.remove(path, out);
             return false;
         }
         let after = session.phase;
@@ -245,37 +252,37 @@ impl DtlsSessions {
         let wake = timeout.min(session.deadline(&self.limits)).max(now + Duration::from_millis(1));
         let due = session.wake <= now;
         if due || wake < session.wake {
-            self.timers.remove(&(session.wake, client));
+            self.timers.remove(&(session.wake, path));
             session.wake = wake;
-            self.timers.insert((wake, client));
+            self.timers.insert((wake, path));
         }
         let serial = session.serial;
         if before == Phase::Unproven && after != Phase::Unproven {
             self.unproven.remove(&serial);
         }
         if before != Phase::Established && after == Phase::Established {
-            self.leave_half_open(client);
+            self.leave_half_open(path);
             self.counters.established += 1;
         }
         true
     }
 
-    fn remove(&mut self, client: SocketAddr, out: &mut DtlsSink<'_>) {
-        let Some(session) = self.sessions.remove(&client) else {
+    fn remove(&mut self, path: DtlsPath, out: &mut DtlsSink<'_>) {
+        let Some(session) = self.sessions.remove(&path) else {
             return;
         };
-        self.timers.remove(&(session.wake, client));
+        self.timers.remove(&(session.wake, path));
         self.unproven.remove(&session.serial);
         if session.phase == Phase::Established {
-            out(DtlsOutput::Closed { from: client });
+            out(DtlsOutput::Closed { path });
         } else {
-            self.leave_half_open(client);
+            self.leave_half_open(path);
             self.counters.failed += 1;
         }
     }
 
-    fn leave_half_open(&mut self, client: SocketAddr) {
-        let source = source_of(client.ip());
+    fn leave_half_open(&mut self, path: DtlsPath) {
+        let source = source_of(path.remote.ip());
         self.half_open_total -= 1;
         if let Some(count) = self.half_open.get_mut(&source) {
             *count -= 1;

@@ -1,11 +1,10 @@
 //! One client's DTLS session.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use dimpl::{Dtls, Output};
 
-use crate::dtls::{DtlsLimits, DtlsOutput, DtlsSink};
+use crate::dtls::{DtlsLimits, DtlsOutput, DtlsPath, DtlsSink};
 use crate::dtls_records::proves_address;
 
 /// How far a session is.
@@ -54,7 +53,7 @@ impl Session {
     pub(crate) fn drain(
         &mut self,
         now: Instant,
-        client: SocketAddr,
+        path: DtlsPath,
         buffer: &mut Vec<u8>,
         plaintext: &mut Vec<u8>,
         out: &mut DtlsSink<'_>,
@@ -66,19 +65,19 @@ impl Session {
                     if self.phase == Phase::Unproven && proves_address(datagram) {
                         self.phase = Phase::Handshaking;
                     }
-                    out(DtlsOutput::Send { to: client, datagram });
+                    out(DtlsOutput::Send { path, datagram });
                 }
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
                 Output::Connected => {
                     self.phase = Phase::Established;
                     self.last_used = now;
-                    out(DtlsOutput::Established { from: client });
+                    out(DtlsOutput::Established { path, took: now.saturating_duration_since(self.started) });
                 }
                 Output::ApplicationData(data) => {
                     self.last_used = now;
                     plaintext.clear();
                     plaintext.extend_from_slice(data);
-                    out(DtlsOutput::Plaintext { from: client, data: plaintext });
+                    out(DtlsOutput::Plaintext { path, data: plaintext });
                 }
                 Output::CloseNotify => closed = true,
                 Output::Timeout(timeout) => return Drained { closed, timeout },

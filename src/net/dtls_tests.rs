@@ -1,13 +1,13 @@
 //! DTLS sessions against a client engine, in virtual time and without sockets.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dimpl::{Config, Dtls, DtlsCertificate, Output, certificate::generate_self_signed_certificate};
 
-use crate::dtls::{DtlsCounters, DtlsLimits, DtlsOutput, DtlsSessions};
+use crate::dtls::{DtlsCounters, DtlsLimits, DtlsOutput, DtlsPath, DtlsSessions};
 use crate::tls::TlsError;
 
 const LIMITS: DtlsLimits = DtlsLimits {
@@ -27,13 +27,16 @@ fn server() -> DtlsSessions {
     server_with(LIMITS)
 }
 
-fn addr(host: u8, port: u16) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, host], port))
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+
+/// A client's address, seen at the server's usual one.
+fn addr(host: u8, port: u16) -> DtlsPath {
+    DtlsPath { remote: SocketAddr::from(([192, 0, 2, host], port)), local: LOCAL }
 }
 
 /// A client engine, and what it was told.
 struct Client {
-    addr: SocketAddr,
+    addr: DtlsPath,
     dtls: Dtls,
     connected: bool,
     closed: bool,
@@ -43,7 +46,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(addr: SocketAddr, now: Instant, make: fn(Arc<Config>, DtlsCertificate, Instant) -> Dtls) -> Client {
+    fn new(addr: DtlsPath, now: Instant, make: fn(Arc<Config>, DtlsCertificate, Instant) -> Dtls) -> Client {
         let mut dtls = make(Arc::new(Config::default()), generate_self_signed_certificate().unwrap(), now);
         dtls.set_active(true);
         Client { addr, dtls, connected: false, closed: false, received: Vec::new(), certificate: Vec::new() }
@@ -71,24 +74,28 @@ impl Client {
 /// What a server call produced.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
-    sent: Vec<(SocketAddr, Vec<u8>)>,
-    plaintext: Vec<(SocketAddr, Vec<u8>)>,
-    established: Vec<SocketAddr>,
-    closed: Vec<SocketAddr>,
+    sent: Vec<(DtlsPath, Vec<u8>)>,
+    plaintext: Vec<(DtlsPath, Vec<u8>)>,
+    established: Vec<DtlsPath>,
+    closed: Vec<DtlsPath>,
+    took: Duration,
 }
 
 impl Told {
     fn take(&mut self, output: DtlsOutput<'_>) {
         match output {
-            DtlsOutput::Send { to, datagram } => self.sent.push((to, datagram.to_vec())),
-            DtlsOutput::Plaintext { from, data } => self.plaintext.push((from, data.to_vec())),
-            DtlsOutput::Established { from } => self.established.push(from),
-            DtlsOutput::Closed { from } => self.closed.push(from),
+            DtlsOutput::Send { path, datagram } => self.sent.push((path, datagram.to_vec())),
+            DtlsOutput::Plaintext { path, data } => self.plaintext.push((path, data.to_vec())),
+            DtlsOutput::Established { path, took } => {
+                self.established.push(path);
+                self.took = took;
+            }
+            DtlsOutput::Closed { path } => self.closed.push(path),
         }
     }
 }
 
-fn hand_in(server: &mut DtlsSessions, now: Instant, from: SocketAddr, datagram: &[u8]) -> Told {
+fn hand_in(server: &mut DtlsSessions, now: Instant, from: DtlsPath, datagram: &[u8]) -> Told {
     let mut told = Told::default();
     server.handle_datagram(now, from, &mut datagram.to_vec(), &mut |output| told.take(output));
     told
@@ -108,18 +115,19 @@ fn exchange(server: &mut DtlsSessions, client: &mut Client, now: Instant) -> Tol
         told.plaintext.extend(more.plaintext);
         told.established.extend(more.established);
         told.closed.extend(more.closed);
+        told.took = told.took.max(more.took);
     }
     told
 }
 
-fn established(server: &mut DtlsSessions, addr: SocketAddr, now: Instant) -> Client {
+fn established(server: &mut DtlsSessions, addr: DtlsPath, now: Instant) -> Client {
     let mut client = Client::new(addr, now, Dtls::new_12);
     let told = exchange(server, &mut client, now);
     assert_eq!(told.established, [addr]);
     client
 }
 
-fn first_message(from: SocketAddr, now: Instant) -> Vec<u8> {
+fn first_message(from: DtlsPath, now: Instant) -> Vec<u8> {
     Client::new(from, now, Dtls::new_12).poll(now).remove(0)
 }
 
@@ -166,11 +174,11 @@ fn sessions_of_several_clients_do_not_mix() {
     let mut server = server();
     let mut clients = [1, 2, 3].map(|host| established(&mut server, addr(host, 1000), now));
     for client in &mut clients {
-        client.dtls.send_application_data(client.addr.to_string().as_bytes()).unwrap();
+        client.dtls.send_application_data(client.addr.remote.to_string().as_bytes()).unwrap();
     }
     for client in &mut clients {
         let told = exchange(&mut server, client, now);
-        assert_eq!(told.plaintext, [(client.addr, client.addr.to_string().into_bytes())]);
+        assert_eq!(told.plaintext, [(client.addr, client.addr.remote.to_string().into_bytes())]);
     }
 }
 
@@ -290,6 +298,36 @@ fn an_idle_session_is_closed_and_one_in_use_is_not() {
         idle.poll(now);
     }
     assert!(idle.closed, "by close_notify");
+}
+
+#[test]
+fn one_client_at_two_of_our_addresses_has_two_sessions_and_each_answers_from_its_own() {
+    let now = Instant::now();
+    let mut server = server();
+    let one = addr(1, 1);
+    let other = DtlsPath { local: Ipv4Addr::new(203, 0, 113, 11).into(), ..one };
+    let _clients = [established(&mut server, one, now), established(&mut server, other, now)];
+    assert_eq!(server.len(), 2);
+    let half = now + LIMITS.idle / 2;
+    assert!(server.send(half, one, b"media", &mut |output| assert!(
+        matches!(output, DtlsOutput::Send { path, .. } if path == one)
+    )));
+    let mut told = Told::default();
+    server.handle_timeout(now + LIMITS.idle, &mut |output| told.take(output));
+    assert_eq!(told.closed, [other]);
+    assert!(!told.sent.is_empty() && told.sent.iter().all(|(path, _)| *path == other));
+}
+
+#[test]
+fn an_established_session_tells_how_long_its_handshake_took() {
+    let now = Instant::now();
+    let mut server = server();
+    let mut client = Client::new(addr(1, 1), now, Dtls::new_12);
+    for answer in hand_in(&mut server, now, client.addr, &client.poll(now).remove(0)).sent {
+        client.dtls.handle_packet(&answer.1).unwrap();
+    }
+    let later = now + Duration::from_millis(70);
+    assert_eq!(exchange(&mut server, &mut client, later).took, Duration::from_millis(70));
 }
 
 #[test]

@@ -131,3 +131,9 @@ def test_stunclient_learns_its_reflexive_address(lab, edge, tool, kind, server):
     done = lab.endpoint("a", kind).run("timeout", 5, tool("turnutils_stunclient"), server)
     expected = "203.0.113.102:2" if kind == V4 else "2001:db8:106::2"
     assert f"reflexive addr: {expected}" in done.stdout, done.stdout
+
+
+def test_handshakes_are_timed_over_tls_and_dtls(edge, outputs):
+    metrics = edge.metrics()
+    for transport in ("tls", "dtls"):
+        assert metrics.sum("postern_edge_handshake_seconds_count", transport=transport) >= CLIENTS
