@@ -3,14 +3,24 @@
 //! [`Stream`] is one call's audio: packets, time and samples go in; packets, frames and events are polled out.
 
 pub mod codec;
+pub mod coder;
+pub mod comfort_noise;
 pub mod digit;
 pub mod dtls;
 pub mod event;
 pub mod fingerprint;
+pub mod g711;
+pub mod level;
 pub mod limits;
+pub mod mux;
+mod reception;
 pub mod report;
+pub mod rtcp;
+pub mod rtp;
 pub mod session;
+pub mod srtp;
 pub mod srtp_profile;
 mod stream;
+pub mod telephone_event;
 
 pub use stream::Stream;

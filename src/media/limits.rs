@@ -31,3 +31,22 @@ pub const DIGITS_QUEUED_MAX: usize = 64;
 
 /// Frames that are made up for at once after the shell's clock jumped (10 s); the rest is skipped.
 pub const FRAMES_BEHIND_MAX: u32 = 500;
+
+/// Packets of one RTCP compound; a longer one is malformed.
+pub const RTCP_PACKETS_MAX: usize = 16;
+
+/// SSRCs under one SRTP master key; packets of others are dropped.
+pub const SRTP_SOURCES_MAX: usize = 16;
+
+/// Packets that a replay window reaches back.
+pub const SRTP_REPLAY_WINDOW: usize = 128;
+
+/// How long an event without its end may be quiet before it counts as ended.
+pub const DIGIT_QUIET: Duration = Duration::from_millis(250);
+
+/// Shortest and longest digit that we send; the longest fits into one segment of RFC 4733.
+pub const DIGIT_MIN: Duration = Duration::from_millis(40);
+pub const DIGIT_MAX: Duration = Duration::from_millis(8_000);
+
+/// End packets of a digit (RFC 4733 section 2.5.1.4).
+pub const DIGIT_ENDS: u8 = 3;
