@@ -105,6 +105,9 @@ pub enum FailCause {
     /// The name has no address that we could use.
     #[error("the name has no address")]
     Unresolved,
+    /// `cancel` came before it was sent.
+    #[error("given up before it was sent")]
+    GivenUp,
 }
 
 /// Why a request is not sent; nothing was changed.

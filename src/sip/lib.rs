@@ -1,10 +1,19 @@
 //! SIP messages, transactions, dialogs and SDP offer/answer: one state machine without sockets or clock.
 
+mod client_transaction;
+mod connection;
+pub mod counters;
+mod endpoint;
+mod endpoint_client;
+mod endpoint_connections;
+mod endpoint_server;
 pub mod escape;
 pub mod fields;
+pub mod framer;
 pub mod header_name;
 pub mod headers;
 pub mod host;
+pub mod inspect;
 pub mod io;
 pub mod limits;
 pub mod message;
@@ -19,20 +28,25 @@ mod offer_answer_select;
 pub mod options;
 pub mod params;
 pub mod parse;
+mod resolve;
 pub mod sdp;
 pub mod sdp_crypto;
 pub mod sdp_ice;
 pub mod sdp_media;
 pub mod sdp_security;
+mod server_transaction;
 pub mod source;
 pub mod status;
 pub mod target;
 pub mod tel;
 pub mod text;
+mod timers;
+mod transaction_key;
 pub mod typed;
 pub mod uri;
 pub mod via;
 
+pub use endpoint::Endpoint;
 pub use header_name::HeaderName;
 pub use headers::Headers;
 pub use io::{Action, ClientTx, Core, Event, ServerTx};

@@ -45,17 +45,47 @@ impl Message {
     /// # Errors
     /// [`Malformed`], with the answer that it deserves, if any.
     pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
-        let Some(head_end) = find(bytes, b"\r\n\r\n") else {
-            return Err(Malformed::silent("no end of the headers"));
-        };
-        let head = String::from_utf8_lossy(&bytes[..head_end]);
-        let body = &bytes[head_end + 4..];
-        let (start, rest) = head.split_once("\r\n").unwrap_or((&head, ""));
-        let (headers, fault) = read_headers(rest);
-        if start.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("SIP/")) {
-            return read_response(start, headers, fault, body).map(Message::Response);
+        match find(bytes, b"\r\n\r\n") {
+            Some(head_end) => Head::read(&bytes[..head_end]).into_message(&bytes[head_end + 4..]),
+            None => Err(Malformed::silent("no end of the headers")),
         }
-        read_request(start, headers, fault, body).map(Message::Request)
+    }
+}
+
+/// A message up to its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    start: String,
+    headers: Headers,
+    fault: Option<Cow<'static, str>>,
+}
+
+impl Head {
+    /// Reads what stands before the empty line.
+    pub(crate) fn read(bytes: &[u8]) -> Head {
+        let text = String::from_utf8_lossy(bytes);
+        let (start, rest) = text.split_once("\r\n").unwrap_or((&text, ""));
+        let (headers, fault) = read_headers(rest);
+        Head { start: start.to_owned(), headers, fault }
+    }
+
+    /// What the body is said to take.
+    pub(crate) fn content_length(&self) -> Result<Option<usize>, HeaderError> {
+        self.headers.content_length()
+    }
+
+    /// The whole message, as [`Message::parse`].
+    pub(crate) fn into_message(self, body: &[u8]) -> Result<Message, Malformed> {
+        let Head { start, headers, fault } = self;
+        if start.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("SIP/")) {
+            return read_response(&start, headers, fault, body).map(Message::Response);
+        }
+        read_request(&start, headers, fault, body).map(Message::Request)
+    }
+
+    /// Refuses the message without a look at it.
+    pub(crate) fn refuse(&self, status: StatusCode, why: impl Into<Cow<'static, str>>) -> Malformed {
+        reject(&self.start, &self.headers, status, why.into())
     }
 }
 
