@@ -38,13 +38,8 @@ pub(crate) fn hand_over(shared: &Arc<Shared>, accepted: Accepted) -> Result<(), 
     let owner = data_connection_owner(&accepted.buffered).filter(|&owner| owner < shards.len());
     let least = || (0..shards.len()).min_by_key(|&index| shards[index].streams.load(Ordering::Relaxed));
     let Some(index) = owner.or_else(least) else { return Ok(()) };
-    if !shared.descriptors.take_for_client() {
-        return Err(TurnedAway::NoDescriptor);
-    }
-    shards[index].send(ToShard::Stream(Box::new(accepted))).map_err(|_| {
-        shared.descriptors.give_back();
-        TurnedAway::InboxFull
-    })
+    let descriptor = shared.descriptors.take_for_client().ok_or(TurnedAway::NoDescriptor)?;
+    shards[index].send(ToShard::Stream(Box::new(accepted), descriptor)).map_err(|_| TurnedAway::InboxFull)
 }
 
 /// The shard that a ConnectionBind belongs to, by the connection id that the shard itself made. Nothing is believed here: the

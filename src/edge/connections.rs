@@ -6,6 +6,7 @@ use postern_net::tcp_peer::TcpPeer;
 use postern_telemetry::labels::CloseReason;
 use postern_turn::io::{ConnectionId, Peer, RelayId, Transport};
 
+use crate::descriptors::Descriptor;
 use crate::limits;
 use crate::relays::Relay;
 use crate::shard::{Shard, Source, Turn};
@@ -13,12 +14,15 @@ use crate::shard::{Shard, Source, Turn};
 /// A peer's connection that no data connection was bound to yet. Nothing is read from it.
 pub(crate) struct PeerConnection {
     peer: TcpPeer,
+    descriptor: Descriptor,
     connecting: bool,
 }
 
 /// A client's data connection joined with a peer's.
 pub(crate) struct SplicedPipe {
     pipe: Pipe,
+    /// The client's and the peer's, held until the pipe is dropped.
+    _descriptors: [Descriptor; 2],
     connection: ConnectionId,
     transport: Transport,
     to_peer_seen: u64,
@@ -32,20 +36,17 @@ impl Shard {
             Some(Relay::Tcp(relay)) => relay.local,
             _ => return self.server.handle_peer_connect_failed(turn.now, connection),
         };
-        if !self.shared.descriptors.take() {
+        let Some(descriptor) = self.shared.descriptors.take() else {
             return self.server.handle_peer_connect_failed(turn.now, connection);
-        }
+        };
         let started = TcpPeer::connect(local, peer.0).and_then(|peer| {
             self.reactor.register(&peer, Source::Peer(connection.0).token(), Interest::EDGE).map(|()| peer)
         });
         match started {
             Ok(peer) => {
-                self.peers.insert(connection, PeerConnection { peer, connecting: true });
+                self.peers.insert(connection, PeerConnection { peer, descriptor, connecting: true });
             }
-            Err(_) => {
-                self.shared.descriptors.give_back();
-                self.server.handle_peer_connect_failed(turn.now, connection);
-            }
+            Err(_) => self.server.handle_peer_connect_failed(turn.now, connection),
         }
     }
 
@@ -63,7 +64,6 @@ impl Shard {
             }
             Some(Err(_)) => {
                 self.peers.remove(&connection);
-                self.shared.descriptors.give_back();
                 self.server.handle_peer_connect_failed(turn.now, connection);
             }
         }
@@ -79,22 +79,16 @@ impl Shard {
                 Ok(None) => return,
                 Err(error) => return self.meters.relay_failed(own.local, &error),
             };
-            if !self.shared.descriptors.take() {
-                continue;
-            }
+            let Some(descriptor) = self.shared.descriptors.take() else { continue };
             let connection = self.server.handle_peer_accepted(turn.now, relay, Peer(from));
             let watched = connection
                 .filter(|id| self.reactor.register(&peer, Source::Peer(id.0).token(), Interest::EDGE).is_ok());
             match (watched, connection) {
                 (Some(id), _) => {
-                    self.peers.insert(id, PeerConnection { peer, connecting: false });
+                    self.peers.insert(id, PeerConnection { peer, descriptor, connecting: false });
                 }
-                (None, refused) => {
-                    self.shared.descriptors.give_back();
-                    if let Some(id) = refused {
-                        self.server.handle_peer_closed(turn.now, id);
-                    }
-                }
+                (None, Some(id)) => self.server.handle_peer_closed(turn.now, id),
+                (None, None) => {}
             }
             self.carry_out(turn);
         }
@@ -104,8 +98,7 @@ impl Shard {
     /// Joins a data connection with the peer's; bytes that came behind the ConnectionBind are already the peer's.
     pub(crate) fn splice(&mut self, stream: u32, connection: ConnectionId, turn: Turn) {
         let Some(peer) = self.peers.remove(&connection) else { return };
-        let Some((client, transport)) = self.detach_stream(stream) else {
-            self.shared.descriptors.give_back();
+        let Some((client, descriptor, transport)) = self.detach_stream(stream) else {
             return self.server.handle_peer_closed(turn.now, connection);
         };
         let index = self.pipes.vacant_key() as u32;
@@ -114,8 +107,14 @@ impl Shard {
             .reactor
             .modify(&client, token, Interest::EDGE)
             .and_then(|()| self.reactor.modify(&peer.peer, token, Interest::EDGE));
-        let pipe = Pipe::new(client, peer.peer);
-        self.pipes.insert(SplicedPipe { pipe, connection, transport, to_peer_seen: 0, to_client_seen: 0 });
+        self.pipes.insert(SplicedPipe {
+            pipe: Pipe::new(client, peer.peer),
+            _descriptors: [descriptor, peer.descriptor],
+            connection,
+            transport,
+            to_peer_seen: 0,
+            to_client_seen: 0,
+        });
         self.spliced.insert(connection, index);
         match watched {
             Ok(()) => self.on_pipe(index, turn),
@@ -147,16 +146,12 @@ impl Shard {
         let entry = self.pipes.try_remove(index as usize)?;
         self.spliced.remove(&entry.connection);
         self.meters.stream_closed(entry.transport, CloseReason::Peer);
-        self.shared.descriptors.give_back();
-        self.shared.descriptors.give_back();
         Some(entry.connection)
     }
 
     /// The server wants the connection gone, spliced or not.
     pub(crate) fn close_peer(&mut self, connection: ConnectionId) {
-        if self.peers.remove(&connection).is_some() {
-            self.shared.descriptors.give_back();
-        }
+        self.peers.remove(&connection);
         if let Some(&index) = self.spliced.get(&connection) {
             self.remove_pipe(index);
         }

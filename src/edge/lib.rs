@@ -5,6 +5,7 @@ mod actions;
 mod connections;
 mod counters;
 mod datagrams;
+mod descriptors;
 mod door;
 mod error;
 mod forwarder;

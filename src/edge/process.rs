@@ -22,6 +22,7 @@ use postern_turn::options::Options;
 use rustls::ServerConfig;
 
 use crate::accept;
+use crate::descriptors::DescriptorBudget;
 use crate::door::Door;
 use crate::error::EdgeError;
 use crate::generation;
@@ -31,7 +32,7 @@ use crate::meters::Meters;
 use crate::quality::ClockRates;
 use crate::records::RecordSink;
 use crate::shard::{Birth, Shard};
-use crate::shared::{DescriptorBudget, ShardGeneration, ShardHandle, Shared, ToShard};
+use crate::shared::{ShardGeneration, ShardHandle, Shared, ToShard};
 use crate::startup_checks;
 use crate::tokens::Tokens;
 
@@ -289,10 +290,7 @@ impl Edge {
         let now_nanos = self.clock.read().mono_nanos;
         let expired = self.shared.broker().handle_timeout(now_nanos);
         for reservation in expired {
-            // The socket closes with the drop.
-            if self.shared.take_reserved(reservation.port.lease).is_some() {
-                self.shared.descriptors.give_back();
-            }
+            drop(self.shared.take_reserved(reservation.port.lease));
         }
         let shared = Arc::clone(&self.shared);
         for index in self.listeners.closing(|listener| shared.clients(listener)) {

@@ -9,8 +9,10 @@ use postern_net::{Interest, Reactor, UdpOptions, UdpSocket};
 use postern_turn::broker::{Drawn, LeasedPort};
 use postern_turn::io::{Family, OpenRelay, OpenedRelay, OpenedRelays, RelayFailure, RelayId};
 
+use crate::descriptors::Descriptor;
 use crate::quality::Quality;
 use crate::shard::{Shard, Source, Turn};
+use crate::shared::ReservedSocket;
 
 /// One relayed transport address.
 pub(crate) enum Relay {
@@ -20,6 +22,7 @@ pub(crate) enum Relay {
 
 pub(crate) struct UdpRelay {
     pub(crate) socket: UdpSocket,
+    _descriptor: Descriptor,
     pub(crate) quality: Quality,
     kernel_drops_seen: u64,
 }
@@ -27,6 +30,7 @@ pub(crate) struct UdpRelay {
 /// The listening side of a TCP allocation (RFC 6062).
 pub(crate) struct TcpRelay {
     pub(crate) listener: PeerListener,
+    _descriptor: Descriptor,
     pub(crate) local: SocketAddr,
 }
 
@@ -85,10 +89,8 @@ impl Shard {
     fn redeem(&mut self, drawn: &Drawn, turn: Turn) -> Result<OpenedRelays, RelayFailure> {
         let Some(&port) = drawn.relays.first() else { return Err(RelayFailure::BadReservation) };
         let socket = self.shared.take_reserved(port.lease).ok_or(RelayFailure::BadReservation);
-        let opened = socket.and_then(|socket| {
-            // Its place among the descriptors, which `keep` takes anew.
-            self.shared.descriptors.give_back();
-            let relay = self.udp_relay(socket);
+        let opened = socket.and_then(|reserved| {
+            let relay = self.udp_relay(reserved.socket, reserved.descriptor);
             self.keep(port, relay)
         });
         if opened.is_err() {
@@ -124,35 +126,52 @@ impl Shard {
         turn: Turn,
     ) -> Result<OpenedRelay, RelayFailure> {
         loop {
-            let bound = self.bind(port).and_then(|relay| {
-                let reserved = above.map(|above| self.bind_udp(above.local).map(|socket| (above.lease, socket)));
-                Ok((relay, reserved.transpose()?))
-            });
+            let bound = self.bind(port, above);
             let failure = match bound {
-                Ok((relay, reserved)) => match self.keep_both(port, relay, reserved) {
-                    Ok(opened) => return Ok(opened),
+                Ok((relay, reserved)) => match self.keep(port, relay) {
+                    Ok(opened) => {
+                        if let Some((lease, socket)) = reserved {
+                            self.shared.keep_reserved(lease, socket);
+                        }
+                        return Ok(opened);
+                    }
                     Err(failure) => failure,
                 },
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(NotBound::NoDescriptor) => RelayFailure::Exhausted,
+                Err(NotBound::System(error)) if error.kind() == io::ErrorKind::AddrInUse => {
                     // Without another port the lease is closed already.
                     let again = self.shared.broker().taken_by_others(turn.now.mono_nanos, port.lease)?;
                     port = *again.first().ok_or(RelayFailure::NoPort)?;
                     above = again.get(1).copied();
                     continue;
                 }
-                Err(error) => self.bind_failure(port.local, &error),
+                Err(NotBound::System(error)) => self.bind_failure(port.local, &error),
             };
             self.shared.broker().close(turn.now.mono_nanos, port.lease);
             return Err(failure);
         }
     }
 
-    fn bind(&self, port: LeasedPort) -> io::Result<Relay> {
-        if port.tcp {
-            let listener = PeerListener::bind(port.local)?;
-            return Ok(Relay::Tcp(TcpRelay { listener, local: port.local }));
-        }
-        self.bind_udp(port.local).map(|socket| self.udp_relay(socket))
+    /// The relay, and the socket of the port above it with its lease; both or none.
+    fn bind(
+        &self,
+        port: LeasedPort,
+        above: Option<LeasedPort>,
+    ) -> Result<(Relay, Option<(u64, ReservedSocket)>), NotBound> {
+        let place = || self.shared.descriptors.take().ok_or(NotBound::NoDescriptor);
+        let descriptor = place()?;
+        let relay = match port.tcp {
+            true => Relay::Tcp(TcpRelay {
+                listener: PeerListener::bind(port.local)?,
+                _descriptor: descriptor,
+                local: port.local,
+            }),
+            false => self.udp_relay(self.bind_udp(port.local)?, descriptor),
+        };
+        let Some(above) = above else { return Ok((relay, None)) };
+        let descriptor = place()?;
+        let reserved = ReservedSocket { socket: self.bind_udp(above.local)?, descriptor };
+        Ok((relay, Some((above.lease, reserved))))
     }
 
     fn bind_udp(&self, local: SocketAddr) -> io::Result<UdpSocket> {
@@ -166,38 +185,15 @@ impl Shard {
         UdpSocket::bind(local, &options)
     }
 
-    fn udp_relay(&self, socket: UdpSocket) -> Relay {
+    fn udp_relay(&self, socket: UdpSocket, descriptor: Descriptor) -> Relay {
         let quality = Quality::new(std::sync::Arc::clone(&self.media));
-        Relay::Udp(UdpRelay { socket, quality, kernel_drops_seen: 0 })
-    }
-
-    /// Keeps the relay, and the socket above it until its reservation is redeemed or runs out; both or none.
-    fn keep_both(
-        &mut self,
-        port: LeasedPort,
-        relay: Relay,
-        reserved: Option<(u64, UdpSocket)>,
-    ) -> Result<OpenedRelay, RelayFailure> {
-        let Some((lease, socket)) = reserved else { return self.keep(port, relay) };
-        if !self.shared.descriptors.take() {
-            return Err(RelayFailure::Exhausted);
-        }
-        let opened = self.keep(port, relay);
-        match opened {
-            Ok(_) => self.shared.keep_reserved(lease, socket),
-            Err(_) => self.shared.descriptors.give_back(),
-        }
-        opened
+        Relay::Udp(UdpRelay { socket, _descriptor: descriptor, quality, kernel_drops_seen: 0 })
     }
 
     /// Puts the socket under watch and tells the broker that the port is live.
     fn keep(&mut self, port: LeasedPort, relay: Relay) -> Result<OpenedRelay, RelayFailure> {
-        if !self.shared.descriptors.take() {
-            return Err(RelayFailure::Exhausted);
-        }
         let index = self.relays.vacant_key() as u32;
         if let Err(error) = relay.register(&self.reactor, index) {
-            self.shared.descriptors.give_back();
             return Err(self.bind_failure(port.local, &error));
         }
         if let Relay::Udp(udp) = &relay {
@@ -210,9 +206,7 @@ impl Shard {
 
     pub(crate) fn close_relay(&mut self, relay: RelayId, lease: u64, turn: Turn) {
         // The socket closes with the drop, before anybody else can be given its port.
-        if self.relays.try_remove(relay.0 as usize).is_some() {
-            self.shared.descriptors.give_back();
-        }
+        drop(self.relays.try_remove(relay.0 as usize));
         self.shared.broker().close(turn.now.mono_nanos, lease);
         self.shared.publish_ports();
     }
@@ -220,6 +214,18 @@ impl Shard {
     fn bind_failure(&mut self, local: SocketAddr, error: &io::Error) -> RelayFailure {
         self.meters.relay_not_opened(local, error);
         RelayFailure::Exhausted
+    }
+}
+
+/// Why a relay socket could not be had.
+enum NotBound {
+    NoDescriptor,
+    System(io::Error),
+}
+
+impl From<io::Error> for NotBound {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
     }
 }
 

@@ -244,7 +244,7 @@ impl Shard {
             }
             let Ok(message) = self.inbox.try_recv() else { return };
             match message {
-                ToShard::Stream(accepted) => self.take_stream(*accepted, turn),
+                ToShard::Stream(accepted, descriptor) => self.take_stream(*accepted, descriptor, turn),
                 ToShard::Generation(generation) => self.take_generation(*generation, turn),
                 ToShard::CloseListener(index) => self.close_listener(index),
                 ToShard::Export { to, client, ticket, message } => self.export(to, client, &ticket, message, turn),

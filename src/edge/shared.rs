@@ -12,7 +12,7 @@ use postern_turn::broker::Broker;
 use postern_turn::io::Client;
 use postern_turn::options::Options;
 
-use crate::limits;
+use crate::descriptors::{Descriptor, DescriptorBudget};
 use crate::mobility::Adoption;
 use crate::ports;
 use crate::records::RecordSink;
@@ -20,9 +20,8 @@ use crate::records::RecordSink;
 /// One per process; shards touch it for control work only, never for a packet.
 pub(crate) struct Shared {
     broker: Mutex<Broker>,
-    /// Sockets of ports that EVEN-PORT reserved, by lease, until their token is redeemed or runs out. Each has a place among
-    /// `descriptors`.
-    reserved: Mutex<HashMap<u64, UdpSocket>>,
+    /// Sockets of ports that EVEN-PORT reserved, by lease, until their token is redeemed or runs out.
+    reserved: Mutex<HashMap<u64, ReservedSocket>>,
     shards: OnceLock<Vec<ShardHandle>>,
     pub(crate) descriptors: DescriptorBudget,
     pub(crate) records: RecordSink,
@@ -71,15 +70,16 @@ impl Shared {
         ports::publish(&self.broker(), &self.control);
     }
 
-    pub(crate) fn keep_reserved(&self, lease: u64, socket: UdpSocket) {
+    pub(crate) fn keep_reserved(&self, lease: u64, socket: ReservedSocket) {
         self.reserved().insert(lease, socket);
     }
 
-    pub(crate) fn take_reserved(&self, lease: u64) -> Option<UdpSocket> {
+    /// The socket closes, and its place is free again, when the answer is dropped.
+    pub(crate) fn take_reserved(&self, lease: u64) -> Option<ReservedSocket> {
         self.reserved().remove(&lease)
     }
 
-    fn reserved(&self) -> MutexGuard<'_, HashMap<u64, UdpSocket>> {
+    fn reserved(&self) -> MutexGuard<'_, HashMap<u64, ReservedSocket>> {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,6 +98,12 @@ impl Shared {
     pub(crate) fn allocations(&self) -> i64 {
         self.listener_clients.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
+}
+
+/// A bound relay socket that nobody uses yet.
+pub(crate) struct ReservedSocket {
+    pub(crate) socket: UdpSocket,
+    pub(crate) descriptor: Descriptor,
 }
 
 /// The way to one shard.
@@ -122,7 +128,7 @@ impl ShardHandle {
 /// Everything that reaches a shard but packets.
 pub(crate) enum ToShard {
     /// A client's connection with its first whole message.
-    Stream(Box<Accepted>),
+    Stream(Box<Accepted>, Descriptor),
     Generation(Box<ShardGeneration>),
     /// Close a listener that was removed: no client of any shard uses it any more.
     CloseListener(u16),
@@ -167,63 +173,4 @@ pub(crate) struct Alternates {
     pub(crate) address: u16,
     pub(crate) port: u16,
     pub(crate) both: u16,
-}
-
-/// Descriptors that relay sockets, streams and peer connections may use together. Clients' connections may go further than
-/// relay sockets, into a part of the reserve: whoever is in a call must be able to come back when no new one fits.
-pub(crate) struct DescriptorBudget {
-    used: AtomicU64,
-    max: u64,
-}
-
-impl DescriptorBudget {
-    pub(crate) fn new(max: u64) -> Self {
-        Self { used: AtomicU64::new(0), max }
-    }
-
-    /// One more descriptor, unless the reserve would be touched.
-    pub(crate) fn take(&self) -> bool {
-        self.take_below(self.max)
-    }
-
-    /// One more descriptor for a client's connection.
-    pub(crate) fn take_for_client(&self) -> bool {
-        self.take_below(self.max + limits::DESCRIPTORS_FOR_CLIENTS)
-    }
-
-    fn take_below(&self, max: u64) -> bool {
-        let before = self.used.fetch_add(1, Ordering::Relaxed);
-        if before >= max {
-            self.used.fetch_sub(1, Ordering::Relaxed);
-        }
-        before < max
-    }
-
-    pub(crate) fn give_back(&self) {
-        self.used.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_refuses_the_descriptor_beyond_it_and_takes_one_given_back() {
-        let budget = DescriptorBudget::new(2);
-        assert!(budget.take() && budget.take());
-        assert!(!budget.take());
-        budget.give_back();
-        assert!(budget.take());
-    }
-
-    #[test]
-    fn clients_still_come_in_when_no_relay_socket_fits() {
-        let budget = DescriptorBudget::new(1);
-        assert!(budget.take());
-        for _ in 0..limits::DESCRIPTORS_FOR_CLIENTS {
-            assert!(budget.take_for_client());
-        }
-        assert!(!budget.take_for_client() && !budget.take());
-    }
 }

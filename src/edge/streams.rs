@@ -11,12 +11,14 @@ use postern_turn::io::{Client, Transport, Verdict};
 use slab::Slab;
 
 use crate::datagrams::send_to_peer;
+use crate::descriptors::Descriptor;
 use crate::limits;
 use crate::meters::Meters;
 use crate::shard::{Shard, Source, Turn};
 
 pub(crate) struct ClientStream {
     stream: Stream,
+    descriptor: Descriptor,
     pub(crate) client: Client,
     /// Stamp of this use of the slab index.
     birth: u64,
@@ -36,19 +38,27 @@ impl ClientStream {
 
 impl Shard {
     /// A connection from the control plane, with its first whole message.
-    pub(crate) fn take_stream(&mut self, accepted: Accepted, turn: Turn) {
+    pub(crate) fn take_stream(&mut self, accepted: Accepted, descriptor: Descriptor, turn: Turn) {
         let transport = if accepted.tls.is_some() { Transport::Tls } else { Transport::Tcp };
         let (listener, local, remote, deadline) =
             (accepted.listener, accepted.local, accepted.peer, accepted.accepted_at + limits::UNAUTHENTICATED_STREAM);
-        let Ok(stream) = Stream::from_accepted(accepted) else { return self.shared.descriptors.give_back() };
+        let Ok(stream) = Stream::from_accepted(accepted) else { return };
         let birth = self.birth();
         let entry = self.streams.vacant_entry();
         let index = entry.key() as u32;
         let client = Client { transport, listener, stream: index, local, remote };
         if self.reactor.register(&stream, Source::Stream(index).token(), Interest::EDGE).is_err() {
-            return self.shared.descriptors.give_back();
+            return;
         }
-        entry.insert(ClientStream { stream, client, birth, deadline: Some(deadline), dirty: false, closing: false });
+        entry.insert(ClientStream {
+            stream,
+            descriptor,
+            client,
+            birth,
+            deadline: Some(deadline),
+            dirty: false,
+            closing: false,
+        });
         self.streams_gauge.fetch_add(1, Ordering::Relaxed);
         self.meters.stream_opened(transport);
         self.stream_deadlines.insert((deadline, index, birth));
@@ -149,14 +159,13 @@ impl Shard {
         if let Some(entry) = self.remove_stream(index) {
             self.meters.stream_closed(entry.client.transport, reason);
             self.server.handle_client_closed(turn.now, entry.client);
-            self.shared.descriptors.give_back();
             self.carry_out(turn);
         }
     }
 
     /// Takes the stream out for a pipe, where it stays one of the open streams.
-    pub(crate) fn detach_stream(&mut self, index: u32) -> Option<(Stream, Transport)> {
-        self.remove_stream(index).map(|entry| (entry.stream, entry.client.transport))
+    pub(crate) fn detach_stream(&mut self, index: u32) -> Option<(Stream, Descriptor, Transport)> {
+        self.remove_stream(index).map(|entry| (entry.stream, entry.descriptor, entry.client.transport))
     }
 
     fn remove_stream(&mut self, index: u32) -> Option<ClientStream> {
