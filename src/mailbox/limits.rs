@@ -29,6 +29,9 @@ pub const DEPOSITS_MAX: u32 = 3;
 /// Shortest recording that is a message: 1 s of audio.
 pub const MESSAGE_MIN: Duration = Duration::from_secs(1);
 
+/// Shortest greeting: a name can be short.
+pub const GREETING_MIN: Duration = Duration::from_millis(300);
+
 /// Digits pressed ahead of what is being said; later ones are dropped.
 pub const DIGITS_AHEAD_MAX: usize = 32;
 
@@ -58,6 +61,12 @@ pub const PLAYBACK_SLACK: Duration = Duration::from_secs(5);
 
 /// Longest playback without recorded audio.
 pub const PROMPTS_MAX: Duration = Duration::from_secs(120);
+
+/// Times that a store is asked to finish a recording before the call gives up; recovery then finds it.
+pub const FINISH_ATTEMPTS_MAX: u32 = 3;
+
+/// Between two of them.
+pub const FINISH_PAUSE: Duration = Duration::from_millis(300);
 
 /// How long a call waits for the result of a transfer.
 pub const TRANSFER: Duration = Duration::from_secs(40);
