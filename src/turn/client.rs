@@ -48,6 +48,8 @@ pub struct TurnClient {
     /// A left-over allocation of our 5-tuple was given back once already.
     pub(crate) cleared: bool,
     pub(crate) watch: Option<Watch>,
+    /// To be given back as soon as it is there.
+    pub(crate) unwanted: bool,
     transmits: VecDeque<Vec<u8>>,
     events: VecDeque<ClientEvent>,
 }
@@ -137,6 +139,7 @@ impl TurnClient {
             redirected: false,
             cleared: false,
             watch: None,
+            unwanted: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -285,6 +288,11 @@ impl TurnClient {
         self.watch = limit.map(|limit| Watch { limit, heard_at: now, probe_at: now + limit / 4, probe: None });
     }
 
+    /// Whether [`watch`](Self::watch) is on.
+    pub fn is_watching(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// Gives the allocation back; [`ClientEvent::Released`] when that is done.
     pub fn release(&mut self, now: Instant) {
         match self.state {
@@ -293,8 +301,9 @@ impl TurnClient {
                 self.requests.clear();
                 self.ask(now, Ask::Release);
             }
-            // The server may have allocated already; it will forget us soon.
-            State::Idle | State::Allocating => self.finish(ClientEvent::Released),
+            // The server may have allocated already: what comes is given back.
+            State::Allocating => self.unwanted = true,
+            State::Idle => self.finish(ClientEvent::Released),
             State::Releasing | State::Ended => {}
         }
     }
@@ -486,7 +495,7 @@ impl TurnClient {
     /// The end, for this reason.
     pub(crate) fn fail(&mut self, failure: Failure) {
         if !self.is_ended() {
-            self.finish(ClientEvent::Failed(failure));
+            self.finish(if self.unwanted { ClientEvent::Released } else { ClientEvent::Failed(failure) });
         }
     }
 

@@ -87,6 +87,9 @@ impl TurnClient {
         let allocated = Allocated { relayed, mapped, lifetime, reservation };
         self.state =
             State::Live(Live { allocated, ends_at: now + lifetime, refresh_at: Some(refresh_at(now, lifetime)) });
+        if self.unwanted {
+            return self.release(now);
+        }
         self.event(ClientEvent::Allocated(allocated));
     }
 
