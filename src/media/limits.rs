@@ -50,3 +50,21 @@ pub const DIGIT_MAX: Duration = Duration::from_millis(8_000);
 
 /// End packets of a digit (RFC 4733 section 2.5.1.4).
 pub const DIGIT_ENDS: u8 = 3;
+
+/// Packets that a jitter buffer holds.
+pub const JITTER_SLOTS: usize = 64;
+
+/// How long the first packet waits before it is played: jitter below it costs nothing.
+pub const PLAYOUT_DELAY: Duration = Duration::from_millis(80);
+
+/// Longest delay that jitter may build up; what comes later still is dropped.
+pub const PLAYOUT_DELAY_MAX: Duration = Duration::from_millis(400);
+
+/// Time to spare of the latest packet, over some seconds, beyond which silence is shortened.
+pub const PLAYOUT_SPARE_MAX: Duration = Duration::from_millis(140);
+
+/// Sources that may become the pinned one at the same time.
+pub const PIN_CANDIDATES_MAX: usize = 4;
+
+/// How long the pinned source must be silent before another may take its place.
+pub const PIN_QUIET: Duration = Duration::from_secs(2);

@@ -38,14 +38,18 @@ impl Reception {
         self.ssrc
     }
 
-    /// Counts a packet; `arrival` and `timestamp` are in units of the same clock. Returns whether it came after one
-    /// with a higher number.
-    pub fn count(&mut self, sequence: u16, timestamp: u32, arrival: u32) -> bool {
+    /// Counts a packet. Returns whether it came after one with a higher number.
+    pub fn count(&mut self, sequence: u16) -> bool {
         let extended = self.extend(sequence);
         let reordered = extended < self.highest;
         self.base = self.base.min(extended);
         self.highest = self.highest.max(extended);
         self.received += 1;
+        reordered
+    }
+
+    /// Lets a packet's way count for jitter; `arrival` and `timestamp` are in units of the same clock.
+    pub fn time(&mut self, timestamp: u32, arrival: u32) {
         let transit = arrival.wrapping_sub(timestamp) as i32;
         if let Some(former) = self.transit.replace(transit) {
             let difference = transit.wrapping_sub(former).unsigned_abs();
@@ -55,12 +59,6 @@ impl Reception {
                 self.jitter_max = self.jitter_max.max(self.jitter);
             }
         }
-        reordered
-    }
-
-    /// Forgets the last transit time: after a pause the next difference would tell nothing.
-    pub fn pause(&mut self) {
-        self.transit = None;
     }
 
     fn extend(&self, sequence: u16) -> u64 {
@@ -118,7 +116,7 @@ mod tests {
                 9 => 8,
                 i => i,
             };
-            let reordered = reception.count(65_530u16.wrapping_add(i), u32::from(i) * 160, u32::from(i) * 160);
+            let reordered = reception.count(65_530u16.wrapping_add(i));
             assert_eq!(reordered, i == 8);
         }
         assert_eq!(reception.lost(), 1);
@@ -132,7 +130,7 @@ mod tests {
         let mut reception = Reception::new(1, 0);
         for i in 0..1_000u32 {
             let late = if i % 2 == 0 { 0 } else { 80 };
-            reception.count(i as u16, i * 160, i * 160 + late);
+            reception.time(i * 160, i * 160 + late);
         }
         assert!((75..=80).contains(&reception.jitter()), "{}", reception.jitter());
         assert!(reception.jitter_max() >= reception.jitter());
@@ -141,8 +139,8 @@ mod tests {
     #[test]
     fn a_packet_from_before_the_first_lowers_the_base() {
         let mut reception = Reception::new(1, 5);
-        reception.count(5, 0, 0);
-        reception.count(3, 0, 0);
+        reception.count(5);
+        reception.count(3);
         assert_eq!(reception.lost(), 1);
     }
 }
