@@ -124,3 +124,57 @@ pub const PTIME_MS_MIN: u32 = 10;
 
 /// Most milliseconds of voice in a packet that we send.
 pub const PTIME_MS_MAX: u32 = 60;
+
+/// Parts of a multipart body that are looked at.
+pub const BODY_PARTS_MAX: usize = 8;
+
+/// Calls of a user agent at once, unless set otherwise; an INVITE beyond gets a 503.
+pub const CALLS_MAX: usize = 10_000;
+
+/// Seconds after which a caller beyond [`CALLS_MAX`] may come again.
+pub const RETRY_AFTER_SECS: u32 = 5;
+
+/// Routes of a dialog; a message with more sets up none.
+pub const ROUTES_MAX: usize = 32;
+
+/// How long the answer to a BYE may wait for the voice mail to be synced.
+pub const BYE_ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// How long a re-offer of the peer may wait for our side's answer before it is refused.
+pub const OFFER_ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Redirections followed for one call.
+pub const REDIRECTIONS_MAX: usize = 5;
+
+/// Targets tried for one call, over all redirections.
+pub const CALL_TARGETS_MAX: usize = 16;
+
+/// How long an outgoing call may ring, unless set otherwise.
+pub const RING_TIME: Duration = Duration::from_secs(180);
+
+/// How long a cancelled or hung-up call may take to end on the wire: 64 T1 and a little.
+pub const END_TIME: Duration = Duration::from_secs(40);
+
+/// Early dialogs of one outgoing call (forks that ring).
+pub const EARLY_DIALOGS_MAX: usize = 8;
+
+/// Further 2xx of one outgoing call that are acknowledged and hung up (forks that answered too).
+pub const FORKS_ENDED_MAX: usize = 8;
+
+/// Provisional responses that wait for the one before to be acknowledged (RFC 3262 section 3).
+pub const PROVISIONALS_WAITING_MAX: usize = 4;
+
+/// How long a peer that took a REFER may stay silent about it.
+pub const REFER_NEWS_TIME: Duration = Duration::from_secs(180);
+
+/// Least session interval that is taken (RFC 4028 section 5), unless set higher.
+pub const MIN_SE_SECS: u32 = 90;
+
+/// Session interval that we ask for.
+pub const SESSION_EXPIRES_SECS: u32 = 1_800;
+
+/// Largest session interval that is taken at its word: a day.
+pub const SESSION_EXPIRES_SECS_MAX: u32 = 86_400;
+
+/// OPTIONS of ours at once.
+pub const PINGS_MAX: usize = 4_096;
