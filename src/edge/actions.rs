@@ -26,7 +26,7 @@ impl Shard {
                 Action::ConnectPeer { connection, relay, peer } => self.connect_peer(connection, relay, peer, turn),
                 Action::Splice { stream, connection } => self.splice(stream, connection, turn),
                 Action::ClosePeer { connection } => self.close_peer(connection),
-                Action::CloseClient { client } => self.close_client(client, turn),
+                Action::CloseClient { client, cause } => self.close_client(client, cause, turn),
                 Action::Adopt { client, ticket, message } => self.ask_for_adoption(client, ticket, message),
                 Action::Bind { client, channel, relay, peer } => self.forwarder.bind(client, channel, relay, peer),
                 Action::Unbind { client, channel, relay, peer } => self.forwarder.unbind(client, channel, relay, peer),

@@ -7,7 +7,7 @@ use postern_net::dtls::{DtlsOutput, DtlsPath};
 use postern_net::listener::Accepted;
 use postern_net::{Flush, Interest, Outgoing, ReadOutcome, Stream};
 use postern_telemetry::labels::CloseReason;
-use postern_turn::io::{Client, Transport, Verdict};
+use postern_turn::io::{Client, CloseCause, Transport, Verdict};
 use slab::Slab;
 
 use crate::datagrams::send_to_peer;
@@ -25,14 +25,14 @@ pub(crate) struct ClientStream {
     /// Until when it must have an allocation; `None` while it has one.
     deadline: Option<Instant>,
     dirty: bool,
-    /// Ends once everything queued is out.
-    closing: bool,
+    /// Ends for this reason once everything queued is out.
+    closing: Option<CloseReason>,
 }
 
 impl ClientStream {
     /// Whether it is still listened to.
     pub(crate) fn is_open(&self) -> bool {
-        !self.closing
+        self.closing.is_none()
     }
 }
 
@@ -57,7 +57,7 @@ impl Shard {
             birth,
             deadline: Some(deadline),
             dirty: false,
-            closing: false,
+            closing: None,
         });
         self.streams_gauge.fetch_add(1, Ordering::Relaxed);
         self.meters.stream_opened(transport);
@@ -73,7 +73,7 @@ impl Shard {
             self.take_frames(index, &mut frames_left, turn);
             let Some(entry) = self.streams.get_mut(index as usize) else { return };
             mark_dirty(&mut self.dirty_streams, entry, index);
-            if entry.closing {
+            if entry.closing.is_some() {
                 return;
             }
             if frames_left == 0 {
@@ -125,7 +125,11 @@ impl Shard {
             let flushed = entry.stream.flush(turn.instant);
             self.meters.queue_drops(entry.stream.take_dropped());
             match flushed {
-                Ok(Flush::Idle) if entry.closing => self.lose_stream(index, CloseReason::Protocol, turn),
+                Ok(Flush::Idle) => {
+                    if let Some(reason) = entry.closing {
+                        self.lose_stream(index, reason, turn);
+                    }
+                }
                 Ok(_) => {}
                 Err(error) => self.lose_stream(index, close_reason(&error), turn),
             }
@@ -134,10 +138,14 @@ impl Shard {
     }
 
     /// Ends the connection after what is queued for it.
-    pub(crate) fn close_client(&mut self, client: Client, turn: Turn) {
+    pub(crate) fn close_client(&mut self, client: Client, cause: CloseCause, turn: Turn) {
         if is_stream(client.transport) {
             if let Some(entry) = stream_of(&mut self.streams, &client) {
-                entry.closing = true;
+                entry.closing = Some(match cause {
+                    CloseCause::Framing => CloseReason::Protocol,
+                    CloseCause::Stranger => CloseReason::Limit,
+                    CloseCause::PeerGone => CloseReason::Peer,
+                });
                 entry.stream.end_output();
                 mark_dirty(&mut self.dirty_streams, entry, client.stream);
             }

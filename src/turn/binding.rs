@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::attribute::Attribute;
 use crate::error_code::ErrorCode;
-use crate::io::{Action, Client, DropReason, Now, ReplyFrom, Transport, Verdict};
+use crate::io::{Action, Client, Now, ReplyFrom, Transport, Verdict};
 use crate::limits::PADDING_BYTES_MAX;
 use crate::options::NatDiscovery;
 use crate::reply::ReplyTo;
@@ -23,7 +23,7 @@ impl Server {
     pub(crate) fn on_binding(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo) -> Verdict {
         let client = reply.client;
         if !self.serves(&client) && !self.may_answer_stranger(now, &client) {
-            return Verdict::Drop(DropReason::RateLimited);
+            return self.turn_away(now, client);
         }
         if !request.unknown.is_empty() {
             let message =

@@ -23,6 +23,13 @@ pub enum Transport {
     Dtls,
 }
 
+impl Transport {
+    /// Whether it is a connection of bytes, whose source has shown that it hears us.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+}
+
 /// The client's 5-tuple, with the shell's own handles for it. Never a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
@@ -147,8 +154,10 @@ pub enum Action {
     ClosePeer {
         connection: ConnectionId,
     },
+    /// End the client's connection after what is queued for it.
     CloseClient {
         client: Client,
+        cause: CloseCause,
     },
     /// The allocation with this mobility ticket lives on another shard: fetch it, `handle_adopted` with `client`, hand
     /// `message` in again.
@@ -179,6 +188,17 @@ pub enum Action {
     Ended(Box<EndRecord>, EndReason),
     /// Something an operator should read, at most as often as its limit allows.
     Warn(Warning),
+}
+
+/// Why the server ends a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    /// What came can be no frame.
+    Framing,
+    /// Its source had its answers for requests without credentials.
+    Stranger,
+    /// The peer connection that it carried has ended (RFC 6062).
+    PeerGone,
 }
 
 /// Where an answer is sent from (RFC 5780 section 6.1).

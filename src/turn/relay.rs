@@ -6,7 +6,7 @@ use crate::channel_data::{self, Padding};
 use crate::counters::{Direction, Path};
 use crate::data_indication;
 use crate::five_tuple::FiveTuple;
-use crate::io::{Client, DropReason, Now, Peer, PeerVerdict, RelayId, Transport, Verdict};
+use crate::io::{Client, DropReason, Now, Peer, PeerVerdict, RelayId, Verdict};
 use crate::policy::{Purpose, Ruling};
 use crate::request::Request;
 use crate::server::Server;
@@ -95,7 +95,7 @@ impl Server {
         let channel = channel.map(|channel| channel.number);
         let bytes = payload.len();
         let path = if channel.is_some() { Path::Channel } else { Path::Indication };
-        let stream = matches!(client.transport, Transport::Tcp | Transport::Tls);
+        let stream = client.transport.is_stream();
         let frame = match channel {
             Some(number) => {
                 let padding = if stream { Padding::ToFour } else { Padding::None };

@@ -7,7 +7,7 @@ use crate::attribute::{Attribute, AttributeType, PasswordAlgorithms};
 use crate::authenticate::{self, Challenge, Session};
 use crate::error_code::ErrorCode;
 use crate::five_tuple::FiveTuple;
-use crate::io::{Action, Client, DropReason, Now, ReplyFrom, Verdict};
+use crate::io::{Action, Client, CloseCause, DropReason, Now, ReplyFrom, Verdict};
 use crate::message::{Class, Message, Method};
 use crate::reply::{ReplyTo, RequestKey};
 use crate::request::Request;
@@ -103,7 +103,7 @@ impl Server {
     fn challenge(&mut self, now: Now, reply: &ReplyTo, challenge: Challenge) -> Verdict {
         let familiar = challenge == Challenge::Stale { familiar: true };
         if !familiar && !self.may_answer_stranger(now, &reply.client) {
-            return Verdict::Drop(DropReason::RateLimited);
+            return self.turn_away(now, reply.client);
         }
         let options = &self.options;
         let features = authenticate::nonce_features(options);
@@ -122,9 +122,20 @@ impl Server {
 
     /// Counts an answer to somebody who has not authenticated; false when it must not be sent.
     pub(crate) fn may_answer_stranger(&mut self, now: Now, client: &Client) -> bool {
-        let allowed = self.shared.strangers.allow(now.mono_nanos, client.remote.ip());
+        let allowed = self.shared.strangers.allow(now.mono_nanos, client.transport, client.remote.ip());
         self.counters.strangers_limited += u64::from(!allowed);
         allowed
+    }
+
+    /// What a stranger meets whose source has had its answers: silence, and on a connection its end. No client there
+    /// repeats a request that got lost, and who wants to be heard once more pays for another connection.
+    pub(crate) fn turn_away(&mut self, now: Now, client: Client) -> Verdict {
+        if !client.transport.is_stream() || self.is_taken(now, &client) {
+            return Verdict::Drop(DropReason::RateLimited);
+        }
+        self.counters.drops[DropReason::RateLimited as usize] += 1;
+        self.actions.push_back(Action::CloseClient { client, cause: CloseCause::Stranger });
+        Verdict::Control
     }
 
     fn dispatch(&mut self, now: Now, request: &Request<'_>, reply: &ReplyTo, session: Session) -> Outcome {

@@ -15,7 +15,9 @@ use crate::answer_cache::AnswerCache;
 use crate::counters::Counters;
 use crate::five_tuple::{FiveTuple, SeededHash, seeded_hash};
 use crate::framer::{self, Datagram, Frame};
-use crate::io::{Action, Client, ConnectionId, DropReason, Now, Peer, PeerVerdict, RelayId, StreamProgress, Verdict};
+use crate::io::{
+    Action, Client, CloseCause, ConnectionId, DropReason, Now, Peer, PeerVerdict, RelayId, StreamProgress, Verdict,
+};
 use crate::message::{DecodeError, Message, TransactionId};
 use crate::options::{Options, Shared};
 use crate::tcp_allocation::Connection;
@@ -112,7 +114,7 @@ impl Server {
                 (padded_bytes, self.on_channel_data(now, &client, 0, &bytes[..len]))
             }
             Frame::Invalid => {
-                self.actions.push_back(Action::CloseClient { client });
+                self.actions.push_back(Action::CloseClient { client, cause: CloseCause::Framing });
                 (bytes.len(), Verdict::Drop(DropReason::NotStun))
             }
         };

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::five_tuple::{SeededHash, seeded_hash};
+use crate::io::Transport;
 use crate::limits::{STRANGER_ANSWERS_PER_SEC, STRANGER_ANSWERS_PER_SEC_MAX, STRANGER_BUCKETS};
 use crate::wheel::SECOND;
 
-/// Counts unauthenticated answers by source: /32 of IPv4, /64 of IPv6.
+/// Counts unauthenticated answers by source: /32 of IPv4, /64 of IPv6. Connections count apart from datagrams: who forges
+/// datagrams of a source spends nothing that its connections need.
 ///
 /// Sources share a bucket by keyed hash, so that nobody can choose whose bucket to fill. Memory is fixed: half a megabyte.
 #[derive(Debug)]
@@ -35,8 +37,9 @@ impl StrangerLimiter {
     }
 
     /// Counts one answer to `source`; false when it must not be sent. All callers share one monotonic clock.
-    pub fn allow(&self, now_nanos: u64, source: IpAddr) -> bool {
-        let bucket = &self.buckets[self.state.hash_one(prefix(source)) as usize % self.buckets.len()];
+    pub fn allow(&self, now_nanos: u64, transport: Transport, source: IpAddr) -> bool {
+        let key = (prefix(source), transport.is_stream());
+        let bucket = &self.buckets[self.state.hash_one(key) as usize % self.buckets.len()];
         let most = self.answers_per_sec.load(Ordering::Relaxed);
         let count = |bits| Bucket::from_bits(bits).count_one(now_nanos, most).map(Bucket::to_bits);
         bucket.try_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
@@ -124,7 +127,7 @@ mod tests {
 
     fn allowed(limiter: &StrangerLimiter, now_nanos: u64, source: &str, tries: usize) -> usize {
         let source: IpAddr = source.parse().unwrap();
-        (0..tries).filter(|_| limiter.allow(now_nanos, source)).count()
+        (0..tries).filter(|_| limiter.allow(now_nanos, Transport::Udp, source)).count()
     }
 
     #[test]
@@ -145,7 +148,7 @@ mod tests {
             let mut answered = Vec::new();
             for gap in gaps.iter().cycle().take(5_000) {
                 now += gap * SECOND / 100;
-                if limiter.allow(now, source) {
+                if limiter.allow(now, Transport::Udp, source) {
                     answered.push(now);
                 }
             }
@@ -199,6 +202,15 @@ mod tests {
         limiter.set_answers_per_sec(u32::MAX);
         let most = STRANGER_ANSWERS_PER_SEC_MAX as usize;
         assert_eq!(allowed(&limiter, 2 * FORGOTTEN, "192.0.2.1", most + 10), most);
+    }
+
+    #[test]
+    fn connections_are_counted_apart_from_datagrams() {
+        let limiter = StrangerLimiter::new(1);
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        let allowed = |transport| (0..100).filter(|_| limiter.allow(0, transport, source)).count();
+        let transports = [Transport::Udp, Transport::Dtls, Transport::Tcp, Transport::Tls];
+        assert_eq!(transports.map(allowed), [20, 0, 20, 0]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::authenticate::Session;
 use crate::counters::{Direction, Path};
 use crate::error_code::ErrorCode;
 use crate::five_tuple::FiveTuple;
-use crate::io::{Action, Client, ConnectionId, Now, Peer, RelayId, ReplyFrom, Transport};
+use crate::io::{Action, Client, CloseCause, ConnectionId, Now, Peer, RelayId, ReplyFrom};
 use crate::limits::{CONNECTION_WAIT_SECS, CONNECTIONS_PER_ALLOCATION_MAX};
 use crate::message::{Class, MessageWriter, Method};
 use crate::policy::{Purpose, Ruling};
@@ -91,8 +91,7 @@ impl Server {
         session: &Session,
     ) -> Outcome {
         let client = reply.client;
-        let stream = matches!(client.transport, Transport::Tcp | Transport::Tls);
-        if !stream || self.is_taken(now, &client) {
+        if !client.transport.is_stream() || self.is_taken(now, &client) {
             return Err(ErrorCode::BAD_REQUEST);
         }
         let id = request.connection_id.ok_or(ErrorCode::BAD_REQUEST)?;
@@ -229,7 +228,7 @@ impl Server {
             State::Bound { data_client } => {
                 self.actions.push_back(Action::ClosePeer { connection: id });
                 if close_client {
-                    self.actions.push_back(Action::CloseClient { client: data_client });
+                    self.actions.push_back(Action::CloseClient { client: data_client, cause: CloseCause::PeerGone });
                 }
             }
         }

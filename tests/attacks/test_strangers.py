@@ -28,6 +28,7 @@ from stun import (
     SUCCESS,
     UDP_TRANSPORT,
     USERNAME,
+    Closed,
     Message,
     TurnClient,
     Wire,
@@ -179,6 +180,37 @@ def test_beyond_20_answers_a_second_a_source_meets_silence_and_is_counted(lab, e
     assert 10 <= len(answers) <= 20 * (1 + took)
     dropped = edge.metrics().sum("postern_edge_drops_total", reason="rate_limited") - before
     assert dropped == 300 - len(answers)
+
+
+@families
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_beyond_20_answers_a_second_a_sources_connections_are_closed_at_once(lab, edge, family, transport):
+    """Whoever answers hears them: a connection cannot be forged, and silence would only keep it open."""
+    dropped = lambda: edge.metrics().sum("postern_edge_drops_total", reason="rate_limited")  # noqa: E731
+    closed = lambda: edge.metrics().sum("postern_edge_streams_closed_total", reason="limit")  # noqa: E731
+    source, before = fresh_sources() % 60_000, (dropped(), closed())
+    with Crowd(lab, family) as crowd:
+        # Forged or not, datagrams take nothing from connections.
+        for _ in range(100):
+            crowd.send(source, Message(BINDING).encode())
+        crowd.received()
+        limited = dropped()
+        answers, started, ended_after = 0, time.monotonic(), None
+        with crowd.connect(source, transport) as wire:
+            for number in range(200):
+                message = bare_allocate() if number % 2 else Message(BINDING)
+                try:
+                    wire.send(message.encode())
+                    answers += decode(wire.receive(5.0)).transaction == message.transaction
+                except (Closed, BrokenPipeError, ConnectionResetError):
+                    ended_after = time.monotonic() - started
+                    break
+        assert ended_after is not None and ended_after < 5, "neither an answer nor an end"
+        assert 10 <= answers <= 20 * (1 + ended_after)
+        with crowd.connect(source + 1, transport) as neighbour:
+            assert binding(neighbour, timeout=2.0).kind == SUCCESS
+        await_that(lambda: closed() == before[1] + 1, what="the end of the connection is counted")
+    assert limited > before[0] and dropped() == limited + 1
 
 
 @families

@@ -71,7 +71,7 @@ impl Model {
     }
 
     pub(super) fn count_stranger(&mut self, now: u64, client: &Client) -> Result<(), Violation> {
-        let answered = self.strangers.entry(source(client.remote.ip())).or_default();
+        let answered = self.strangers.entry((source(client.remote.ip()), client.transport.is_stream())).or_default();
         answered.push_back(now);
         while answered.front().is_some_and(|at| at + SECOND <= now) {
             answered.pop_front();

@@ -34,8 +34,8 @@ pub struct Model {
     /// Signed answers by client and request.
     pub(super) answered: HashMap<(Client, Vec<u8>), Answered>,
     pub(super) short: HashMap<(Client, u16), ShortWay>,
-    /// When strangers were answered, by source.
-    pub(super) strangers: HashMap<IpAddr, VecDeque<u64>>,
+    /// When strangers were answered, by source, connections apart.
+    pub(super) strangers: HashMap<(IpAddr, bool), VecDeque<u64>>,
     pub(super) keys: Vec<QuotaKey>,
     pub tally: Tally,
 }

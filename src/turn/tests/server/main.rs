@@ -31,7 +31,7 @@ mod prelude {
 
     pub use postern_turn::attribute::{Attribute, AttributeType, EvenPort, FamilyWish};
     pub use postern_turn::integrity::{IntegrityAlgorithm, PasswordAlgorithm};
-    pub use postern_turn::io::{Action, Client, DropReason, Family, Transport, Verdict};
+    pub use postern_turn::io::{Action, Client, CloseCause, DropReason, Family, Transport, Verdict};
     pub use postern_turn::message::{Class, Method};
     pub use postern_turn::record::EndReason;
 
@@ -70,6 +70,15 @@ mod prelude {
         world
             .ask(endpoint, Method::ChannelBind, &[Attribute::ChannelNumber(number), Attribute::XorPeerAddress(peer)])
             .code()
+    }
+
+    /// The connections that these actions close, and why.
+    pub fn closings(actions: &[Action]) -> Vec<(Client, CloseCause)> {
+        let closing = |action: &Action| match action {
+            Action::CloseClient { client, cause } => Some((*client, *cause)),
+            _ => None,
+        };
+        actions.iter().filter_map(closing).collect()
     }
 
     /// How allocations ended since the last look.

@@ -47,6 +47,61 @@ fn ipv6_sources_are_counted_by_64_bit_prefix() {
     assert_eq!(answers(&mut world, "[2001:db8:1:1::1]:4000", 30, Method::Binding), 20);
 }
 
+/// A stranger's connection.
+fn connection(world: &World, port: u16) -> Endpoint {
+    Endpoint::over(world, "mallory", &format!("198.51.100.1:{port}"), Transport::Tcp)
+}
+
+#[test]
+fn a_connection_whose_source_has_had_its_answers_is_closed_at_once_and_counted() {
+    for method in [Method::Allocate, Method::Binding] {
+        let mut world = World::new();
+        let mut stranger = connection(&world, 4_000);
+        let request = stranger.bare(method, &[UDP]);
+        for _ in 0..20 {
+            assert!(world.ask_raw(stranger.client, &request).is_some());
+        }
+        assert!(world.take_actions().is_empty());
+        assert_eq!(world.ask_raw(stranger.client, &request), None);
+        assert_eq!(closings(&world.take_actions()), [(stranger.client, CloseCause::Stranger)]);
+        assert_eq!(world.server.counters.strangers_limited, 1);
+        assert_eq!(world.server.counters.dropped(DropReason::RateLimited), 1);
+        let mut next = connection(&world, 4_001);
+        let request = next.bare(method, &[UDP]);
+        assert_eq!(world.ask_raw(next.client, &request), None, "another connection of that source does not help");
+        assert_eq!(closings(&world.take_actions()), [(next.client, CloseCause::Stranger)]);
+        world.pass_nanos(SECOND + SECOND / 16);
+        let mut later = connection(&world, 4_002);
+        let request = later.bare(method, &[UDP]);
+        assert!(world.ask_raw(later.client, &request).is_some());
+    }
+}
+
+#[test]
+fn forged_datagrams_close_no_connection_of_their_source() {
+    let mut world = World::new();
+    answers(&mut world, "198.51.100.1:9", 100, Method::Binding);
+    let mut stranger = connection(&world, 4_000);
+    world.greet(&mut stranger);
+    assert!(world.take_actions().is_empty());
+}
+
+#[test]
+fn a_connection_with_an_allocation_is_not_closed_for_wrong_credentials() {
+    let mut world = World::new();
+    let mut alice = Endpoint::over(&world, "alice", "198.51.100.1:4000", Transport::Tls);
+    world.allocate(&mut alice);
+    world.take_actions();
+    let mut mistaken = alice.clone();
+    mistaken.password = b"wrong".to_vec();
+    let answered = (0..30).filter(|_| world.try_ask(&mut mistaken, Method::Refresh, &[]).is_some()).count();
+    assert_eq!(answered, 19, "the challenge was the first");
+    assert!(closings(&world.take_actions()).is_empty());
+    let mut again = mistaken.clone();
+    again.password = alice.password.clone();
+    assert_eq!(world.ask(&mut again, Method::Refresh, &[]).code(), None);
+}
+
 #[test]
 fn wrong_passwords_count_as_strangers() {
     let mut world = World::new();

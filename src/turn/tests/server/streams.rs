@@ -81,9 +81,7 @@ fn bytes_that_can_be_no_frame_close_the_connection() {
         world.pump();
         assert_eq!(progress.verdict, Some(Verdict::Drop(DropReason::NotStun)), "{garbage:?}");
         let actions = world.take_actions();
-        let closed =
-            actions.iter().any(|action| matches!(action, Action::CloseClient { client } if *client == alice.client));
-        assert!(closed, "{garbage:?}");
+        assert_eq!(closings(&actions), [(alice.client, CloseCause::Framing)], "{garbage:?}");
     }
     assert!(world.server.serves(&other.0.client), "others are undisturbed");
 }

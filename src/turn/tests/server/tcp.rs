@@ -104,7 +104,9 @@ fn connect_bind_and_the_bytes_flow() {
     world.ask(&mut alice, Method::Refresh, &[Attribute::Lifetime(0)]);
     let actions = world.take_actions();
     assert!(actions.iter().any(|action| matches!(action, Action::ClosePeer { connection } if *connection == id)));
-    assert!(actions.iter().any(|action| matches!(action, Action::CloseClient { client } if *client == data.client)));
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::CloseClient { client, .. } if *client == data.client))
+    );
     let Some(Action::Ended(record, _)) = actions.iter().find(|action| matches!(action, Action::Ended(..))) else {
         panic!("a record")
     };
