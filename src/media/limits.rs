@@ -68,3 +68,15 @@ pub const PIN_CANDIDATES_MAX: usize = 4;
 
 /// How long the pinned source must be silent before another may take its place.
 pub const PIN_QUIET: Duration = Duration::from_secs(2);
+
+/// Datagrams that one DTLS association may take: its library keeps some of what comes before its time.
+pub const DTLS_DATAGRAMS_MAX: u32 = 256;
+
+/// Handshakes that may go wrong, other than by silence, before DTLS is given up.
+pub const DTLS_ATTEMPTS_MAX: u32 = 4;
+
+/// How often a flight is repeated.
+pub const DTLS_FLIGHT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long DTLS may take, from the moment it was agreed on.
+pub const DTLS_TIME_MAX: Duration = Duration::from_secs(20);
