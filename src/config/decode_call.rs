@@ -194,17 +194,15 @@ fn identity(table: &Table<'_>, mode: StartupMode, reading: Reading<'_, '_>) -> O
         return None;
     }
     let why = if mode.opens_tls() { "startup_mode opens TLS" } else { "a certificate stands beside it" };
+    // A half pair has been told already.
+    let half = [table.key("certificate"), table.key("private_key")].iter().any(|key| reading.notes.faulty(key));
     for (key, example) in [
         ("host", "host = \"um.example.test\", a name of the certificate"),
         ("certificate", "certificate = \"um.pem\""),
         ("private_key", "private_key = \"um.key\""),
         ("client_ca", "client_ca = \"ca.pem\", which the other side's certificates lead to"),
     ] {
-        // A half pair has been told already.
-        if !table.has(key)
-            && !reading.notes.faulty(&table.key("certificate"))
-            && !reading.notes.faulty(&table.key("private_key"))
-        {
+        if !table.has(key) && !half {
             reading.notes.error(&table.key(key), format!("is missing, and {why}"), format!("write {example}"));
         }
     }
@@ -234,6 +232,7 @@ fn two_addresses(value: &Value<'_>) -> Option<[SocketAddr; 2]> {
     let addresses = value.list(2, forms::listen_address)?;
     match addresses[..] {
         [a, b] => Some([a, b]),
+        _ if value.faulty() => None,
         _ => value.error("is not two addresses", "write one for each slot"),
     }
 }
@@ -243,6 +242,7 @@ fn slots(value: &Value<'_>, mode: StartupMode) -> Option<[u16; 2]> {
     let ports = value.list(2, |element| element.integer(1..=last))?;
     match ports[..] {
         [a, b] => Some([a as u16, b as u16]),
+        _ if value.faulty() => None,
         _ => value.error("is not two ports", "write one for each slot: slots = [5065, 5067]"),
     }
 }
@@ -261,7 +261,7 @@ fn codecs(value: &Value<'_>) -> Option<Vec<Codec>> {
     if let Some((at, codec)) = crate::decode::repeated(codecs.iter().copied()).first() {
         return value.error(format!("has {codec:?} again at position {at}"), "take one out");
     }
-    if codecs.is_empty() {
+    if codecs.is_empty() && !value.faulty() {
         return value.error("is empty", "name at least \"PCMU\": gateways have it");
     }
     Some(codecs)

@@ -6,14 +6,17 @@ use crate::forms::{self, name_or_domain};
 use crate::forms_call;
 use crate::reader::{Table, Value, quoted};
 use crate::tree_call::{
-    DialPlanConfig, DiversionOrder, GatewayConfig, GatewayStatus, HuntGroupConfig, MailboxConfig, PinConfig,
-    RecordingsLocation, Security, StoreLocation, UriType,
+    DialPlanConfig, DiversionOrder, GatewayConfig, GatewayStatus, HuntGroupConfig, KeyMapSource, MailboxConfig,
+    PinConfig, RecordingsLocation, Security, StoreLocation, UriType,
 };
 
 /// Most gateways, and most hunt groups: a call compares itself with each.
 pub(crate) const GATEWAYS_MAX: usize = 1024;
 /// Most dial plans; their names are metric labels.
 pub(crate) const PLANS_MAX: usize = 256;
+
+/// Key maps that the mailbox brings along, the default first.
+const KEY_MAPS: [&str; 3] = ["ova", "asterisk", "cisco"];
 
 pub(crate) fn mailbox(table: Table<'_>, reading: Reading<'_, '_>) -> MailboxConfig {
     let files = reading.files;
@@ -30,17 +33,27 @@ pub(crate) fn mailbox(table: Table<'_>, reading: Reading<'_, '_>) -> MailboxConf
         });
         path.unwrap_or_else(|| files.resolve(default))
     };
-    // "" is what is built in.
-    let replacement = |key| {
-        let path = table.optional(key, |value: &Value<'_>| forms::path(value));
-        path.filter(|path| !path.is_empty()).map(|path| files.resolve(path))
-    };
     let mailbox = MailboxConfig {
         store: StoreLocation::Sqlite(location("store", "sqlite", "postern.db")),
         recordings: RecordingsLocation::Directory(location("recordings", "file", "recordings")),
         pin_key_file: files.resolve(table.or("pin_key_file", "pin.key", forms::path)),
-        prompts: replacement("prompts"),
-        key_map: replacement("key_map"),
+        // "" is what is built in.
+        prompts: Some(table.or("prompts", "", forms::path))
+            .filter(|path| !path.is_empty())
+            .map(|path| files.resolve(path)),
+        key_map: table.or("key_map", KeyMapSource::BuiltIn(KEY_MAPS[0]), |value| {
+            let text = forms::path(value)?;
+            if text.ends_with(".toml") {
+                return Some(KeyMapSource::File(files.resolve(text)));
+            }
+            match KEY_MAPS.iter().find(|name| **name == text) {
+                Some(name) => Some(KeyMapSource::BuiltIn(name)),
+                None => value.error(
+                    format!("{} is no key map", quoted(text)),
+                    format!("write one of {}, or the path of a .toml file", KEY_MAPS.join(", ")),
+                ),
+            }
+        }),
         quota_messages: table.or("quota_messages", 100, |v| v.integer(1..=100_000)),
         quota_minutes: table.or("quota_minutes", 60, |v| v.integer(1..=100_000)),
         deposits_max: table.or("deposits_max", 3, |v| v.integer(1..=100)),
@@ -100,7 +113,7 @@ pub(crate) fn gateway(table: Table<'_>, reading: Reading<'_, '_>) -> Option<Gate
         contacts => Some(contacts),
     };
     table.close();
-    Some(GatewayConfig { peer: address.or(name)?, dial_plan: dial_plan?, status, symmetric_rtp, diversion, contacts })
+    Some(GatewayConfig { peer: name.or(address)?, dial_plan: dial_plan?, status, symmetric_rtp, diversion, contacts })
 }
 
 /// `None` when the table has no usable name.

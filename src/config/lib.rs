@@ -29,6 +29,8 @@ mod watch;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod refusals_call;
+#[cfg(test)]
 mod refusals_services;
 #[cfg(test)]
 mod sample;
@@ -61,9 +63,9 @@ pub use tree::{
 };
 pub use tree_call::{
     CallRecordsConfig, Codec, DialPlanConfig, DiversionOrder, EdgeLocation, GatewayConfig, GatewayStatus,
-    HuntGroupConfig, MailboxConfig, Peer, PinConfig, RecordingsLocation, RecycleConfig, RouterConfig, RouterMode,
-    Security, SipConfig, SipIdentity, SlotPorts, StartupMode, StoreLocation, UmConfig, UriType, WorkerConfig,
-    WorkerEdgeConfig,
+    HuntGroupConfig, KeyMapSource, MailboxConfig, Peer, PinConfig, RecordingsLocation, RecycleConfig, RouterConfig,
+    RouterMode, Security, SipConfig, SipIdentity, SlotPorts, StartupMode, StoreLocation, UmConfig, UriType,
+    WorkerConfig, WorkerEdgeConfig,
 };
 pub use uri::{Location, RelayTransport, RelayUri, relays_from_listeners};
 pub use watch::Fingerprint;

@@ -1,7 +1,7 @@
 //! The ports that a configuration opens, for firewalls and for people.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::tree::{Config, PortRange};
 
@@ -30,6 +30,10 @@ pub enum Purpose {
     Peers,
     /// Callers of the token service, over mutual TLS.
     Tokens,
+    /// Gateways, routers and other SIP peers.
+    Signalling,
+    /// RTP and RTCP of gateways and phones.
+    Media,
     /// Prometheus, and whoever asks for health.
     Metrics,
 }
@@ -88,16 +92,53 @@ impl Config {
             let listen = tokens.listen;
             open("edge.tokens.listen", Purpose::Tokens, Protocol::Tcp, listen.ip(), listen.port(), listen.port());
         }
-        let listen = self.telemetry.listen;
-        open("telemetry.listen", Purpose::Metrics, Protocol::Tcp, listen.ip(), listen.port(), listen.port());
+        self.signalling(&mut open);
+        if self.roles.edge {
+            let listen = self.telemetry.listen;
+            open("telemetry.listen", Purpose::Metrics, Protocol::Tcp, listen.ip(), listen.port(), listen.port());
+        }
         openings
+    }
+
+    /// What router, UM service and worker open.
+    fn signalling(&self, open: &mut impl FnMut(&'static str, Purpose, Protocol, IpAddr, u16, u16)) {
+        let mut lists: Vec<(&'static str, Purpose, Protocol, &[SocketAddr])> = Vec::new();
+        if let Some(router) = &self.router {
+            lists.push(("router.tcp", Purpose::Signalling, Protocol::Tcp, &router.tcp));
+            lists.push(("router.tls", Purpose::Signalling, Protocol::Tcp, &router.tls));
+            lists.push(("router.udp", Purpose::Signalling, Protocol::Udp, &router.udp));
+            lists.push(("router.metrics", Purpose::Metrics, Protocol::Tcp, std::slice::from_ref(&router.metrics)));
+        }
+        if let Some(um) = &self.um {
+            lists.push(("um.tcp", Purpose::Signalling, Protocol::Tcp, &um.tcp));
+            lists.push(("um.tls", Purpose::Signalling, Protocol::Tcp, &um.tls));
+            lists.push(("um.metrics", Purpose::Metrics, Protocol::Tcp, std::slice::from_ref(&um.metrics)));
+        }
+        for (key, purpose, protocol, addresses) in lists {
+            for address in addresses {
+                open(key, purpose, protocol, address.ip(), address.port(), address.port());
+            }
+        }
+        let Some(worker) = &self.worker else { return };
+        for address in &worker.addresses {
+            for ports in (0..worker.slots.len()).map(|slot| worker.ports(slot)) {
+                for port in ports.tcp.into_iter().chain(ports.tls) {
+                    open("worker.slots", Purpose::Signalling, Protocol::Tcp, *address, port, port);
+                }
+            }
+            let PortRange { first, last } = worker.rtp_ports;
+            open("worker.rtp_ports", Purpose::Media, Protocol::Udp, *address, first, last);
+        }
+        for address in worker.metrics {
+            open("worker.metrics", Purpose::Metrics, Protocol::Tcp, address.ip(), address.port(), address.port());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{BASE, TOKENS, accepted};
+    use crate::testing::{BASE, CALL, TOKENS, accepted};
 
     #[test]
     fn every_port_of_the_configuration_is_named_once() {
@@ -123,6 +164,39 @@ mod tests {
             "telemetry.listen tcp 127.0.0.1 9641-9641",
         ];
         assert_eq!(printed, expected);
+    }
+
+    #[test]
+    fn every_port_of_a_call_is_named_once() {
+        let printed: Vec<String> = accepted(CALL)
+            .openings()
+            .iter()
+            .map(|o| format!("{} {} {} {}", o.key, o.protocol, o.address, o.ports))
+            .collect();
+        let expected = [
+            "router.tcp tcp 10.20.0.21 5060-5060",
+            "router.tls tcp 10.20.0.21 5061-5061",
+            "router.udp udp 10.20.0.21 5060-5060",
+            "router.metrics tcp 127.0.0.1 9642-9642",
+            "um.tcp tcp 10.20.0.20 5062-5062",
+            "um.tls tcp 10.20.0.20 5063-5063",
+            "um.metrics tcp 127.0.0.1 9643-9643",
+            "worker.slots tcp 10.20.0.20 5065-5065",
+            "worker.slots tcp 10.20.0.20 5066-5066",
+            "worker.slots tcp 10.20.0.20 5067-5067",
+            "worker.slots tcp 10.20.0.20 5068-5068",
+            "worker.rtp_ports udp 10.20.0.20 20000-29999",
+            "worker.metrics tcp 127.0.0.1 9644-9644",
+            "worker.metrics tcp 127.0.0.1 9645-9645",
+        ];
+        assert_eq!(printed, expected);
+    }
+
+    #[test]
+    fn a_single_mode_opens_the_base_ports_of_the_slots_alone() {
+        let text = CALL.replace("\"dual\"", "\"tcp\"").replace("\"secured\"", "\"unsecured\"");
+        let slots = accepted(&text).openings().into_iter().filter(|o| o.key == "worker.slots").map(|o| o.ports.first);
+        assert_eq!(slots.collect::<Vec<_>>(), [5065, 5067]);
     }
 
     #[test]

@@ -265,6 +265,11 @@ impl<'a> Value<'a> {
         None
     }
 
+    /// Whether the value, or anything within it, has an error already.
+    pub(crate) fn faulty(&self) -> bool {
+        self.notes.faulty(&self.path)
+    }
+
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
         self.error(format!("is of type {}", self.value.get_ref().type_str()), format!("write {wanted}"))
     }

@@ -38,6 +38,64 @@ client_ca = "edge.pem"
 allowed_names = ["worker.example.test"]
 "#;
 
+/// A whole configuration without an edge; tests replace lines of it, or add after it.
+pub(crate) const CALL: &str = r#"[router]
+startup_mode = "dual"
+tcp = ["10.20.0.21:5060"]
+tls = ["10.20.0.21:5061"]
+udp = ["10.20.0.21:5060"]
+host = "router.example.test"
+certificate = "call.pem"
+private_key = "call.key"
+client_ca = "call.pem"
+um_services = ["sip:10.20.0.20:5062;transport=tcp", "sip:um.example.test:5063;transport=tls"]
+
+[um]
+startup_mode = "dual"
+tcp = ["10.20.0.20:5062"]
+tls = ["10.20.0.20:5063"]
+host = "um.example.test"
+certificate = "call.pem"
+private_key = "call.key"
+client_ca = "call.pem"
+routers = ["10.20.0.21", "router.example.test"]
+
+[worker]
+startup_mode = "dual"
+addresses = ["10.20.0.20"]
+host = "worker.example.test"
+certificate = "call.pem"
+private_key = "call.key"
+client_ca = "call.pem"
+
+[[worker.edge]]
+tokens = "https://10.20.0.10:8443"
+certificate = "call.pem"
+private_key = "call.key"
+ca = "call.pem"
+
+[mailbox]
+store = "sqlite:postern.db"
+recordings = "file:recordings"
+
+[[gateway]]
+address = "203.0.113.0/24"
+dial_plan = "office"
+
+[[gateway]]
+name = "gw.example.test"
+dial_plan = "sealed"
+
+[[dial_plan]]
+name = "office"
+pilots = ["7000"]
+
+[[dial_plan]]
+name = "sealed"
+security = "secured"
+pilots = ["8000"]
+"#;
+
 /// A certificate and key in PEM form: `edge.example.test`, `*.relay.example.test`, 203.0.113.10, valid 1975 to 4096.
 pub(crate) fn pem_pair(key: &KeyPair) -> (String, String) {
     pem_pair_for(key, &["edge.example.test", "*.relay.example.test"])
@@ -57,7 +115,10 @@ pub(crate) fn key() -> KeyPair {
 
 pub(crate) fn source(text: &str) -> Source {
     let (certificate, key_pem) = pem_pair(&key());
+    let (call, call_key) = pem_pair_for(&key(), &["router.example.test", "um.example.test", "worker.example.test"]);
     Source::text("edge.toml", text, Path::new("/nonexistent"))
+        .with_file("call.pem", call)
+        .with_file("call.key", call_key)
         .with_file("edge.pem", certificate)
         .with_file("edge.key", key_pem)
         .with_file("other.key", key().serialize_pem())
@@ -74,6 +135,8 @@ pub(crate) fn machine() -> Vec<IpAddr> {
         Ipv4Addr::new(203, 0, 113, 10).into(),
         v6.into(),
         Ipv4Addr::new(10, 20, 0, 10).into(),
+        Ipv4Addr::new(10, 20, 0, 20).into(),
+        Ipv4Addr::new(10, 20, 0, 21).into(),
     ]
 }
 
@@ -112,6 +175,13 @@ fn one(findings: &[Finding], start: &str, what: &str) {
         findings.len() == 1 && all.starts_with(&format!("edge.toml:{start}: ")) && all.contains(what),
         "got:\n{all}"
     );
+}
+
+/// [`CALL`] with `old` replaced, which must be in it.
+#[track_caller]
+pub(crate) fn call_with(old: &str, new: &str) -> String {
+    assert!(CALL.contains(old), "the call has no {old}");
+    CALL.replacen(old, new, 1)
 }
 
 /// [`BASE`] with `old` replaced, which must be in it.

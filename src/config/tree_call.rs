@@ -254,8 +254,7 @@ pub struct MailboxConfig {
     pub pin_key_file: PathBuf,
     /// Directory of prompts in place of those built in.
     pub prompts: Option<PathBuf>,
-    /// Key map in place of the one built in.
-    pub key_map: Option<PathBuf>,
+    pub key_map: KeyMapSource,
     /// Messages of one mailbox.
     pub quota_messages: u32,
     /// Recorded time of one mailbox.
@@ -272,6 +271,15 @@ pub struct MailboxConfig {
 pub enum StoreLocation {
     /// `sqlite:PATH`, absolute.
     Sqlite(PathBuf),
+}
+
+/// `mailbox.key_map`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyMapSource {
+    /// One that we bring along: `ova`, `asterisk` or `cisco`.
+    BuiltIn(&'static str),
+    /// A file, absolute.
+    File(PathBuf),
 }
 
 /// `mailbox.recordings`.
