@@ -47,7 +47,7 @@ impl Message {
     pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
         match find(bytes, b"\r\n\r\n") {
             Some(head_end) => Head::read(&bytes[..head_end]).into_message(&bytes[head_end + 4..]),
-            None => Err(Malformed::silent("no end of the headers")),
+            None => Err(Head::read(bytes).refuse(StatusCode::BAD_REQUEST, "no end of the headers")),
         }
     }
 }
@@ -83,7 +83,7 @@ impl Head {
         read_request(&start, headers, fault, body).map(Message::Request)
     }
 
-    /// Refuses the message without a look at it.
+    /// Refuses the message, whatever it is.
     pub(crate) fn refuse(&self, status: StatusCode, why: impl Into<Cow<'static, str>>) -> Malformed {
         reject(&self.start, &self.headers, status, why.into())
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::params::Params;
 use crate::source::Transport;
-use crate::text::{is_token, parse_port, trim};
+use crate::text::{is_token, parse_port, parse_u32, trim};
 
 /// What every branch of RFC 3261 begins with.
 pub const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -28,11 +28,12 @@ impl Via {
         Via { transport: transport.via_name().to_owned(), host, port, params }
     }
 
-    /// Reads one value. A repeated `branch`, `received` or `rport` makes it none.
+    /// Reads one value, of any version of SIP: a request of another one is answered by it. A repeated `branch`, `received`
+    /// or `rport` makes it none.
     pub fn parse(text: &str) -> Option<Via> {
         let (name, rest) = text.split_once('/')?;
         let (version, rest) = rest.split_once('/')?;
-        if !trim(name).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
+        if !trim(name).eq_ignore_ascii_case("SIP") || !is_version(trim(version)) {
             return None;
         }
         let rest = trim(rest);
@@ -87,6 +88,10 @@ impl Via {
             self.params.set("rport", Some(&from.port().to_string()));
         }
     }
+}
+
+fn is_version(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(major, minor)| parse_u32(major).is_some() && parse_u32(minor).is_some())
 }
 
 impl fmt::Display for Via {

@@ -1,0 +1,7 @@
+//! Connections and transactions in virtual time.
+
+mod client;
+mod connections;
+mod harness;
+mod resolution;
+mod server;
