@@ -142,7 +142,8 @@ pub enum Action {
     /// Something to count.
     Event(Event),
     /// The last action: what was to be kept is synced, and no input means anything any more. A caller's BYE is best
-    /// answered now, but not later than 500 ms after it came.
+    /// answered now, but not later than 500 ms after it came. A recording that the store says later to have begun is
+    /// the shell's to discard.
     Ended(Outcome),
 }
 
