@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from edge_process import SECRET, await_that
+from edge_process import GENEROUS, SECRET, await_that
 from natlab import Addresses
 from stun import (
     ALLOCATE,
@@ -39,7 +39,8 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def edge_changes():
-    return {"telemetry": {"log": "debug"}}
+    # Each case asks several times without credentials, more often than a source is answered.
+    return {"telemetry": {"log": "debug"}, "edge": GENEROUS}
 
 
 def clean(text):
