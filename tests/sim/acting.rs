@@ -14,6 +14,9 @@ use crate::stranger::Attempt;
 use crate::temper::{Act, Surroundings, Temper};
 use crate::world::{Event, World};
 
+/// Probes that are planned in one moment, at most: those for that very moment are followed by more, and might have no end.
+const PROBES_AT_ONCE: u32 = 1_000;
+
 impl World {
     pub(crate) fn act(&mut self, at: usize) -> Result<(), Violation> {
         let now = self.clock.nanos();
@@ -155,6 +158,12 @@ impl World {
         }
         let Some(allocation) = self.model.allocation(client) else { return };
         let now = self.clock.nanos();
+        if self.probes.0 != now {
+            self.probes = (now, 0);
+        }
+        if self.probes.1 > PROBES_AT_ONCE {
+            return;
+        }
         let mut probes = Vec::new();
         let mut writer = crate::client::Client::new(
             client.remote,
@@ -181,6 +190,7 @@ impl World {
         for (end, input) in probes {
             for at in [end - 1, end] {
                 if at >= now {
+                    self.probes.1 += 1;
                     self.schedule.at(at, Event::Input(input.clone()));
                 }
             }

@@ -38,6 +38,8 @@ pub struct World {
     pub(crate) reservations: Vec<[u8; 8]>,
     pub(crate) forbidden: Vec<SocketAddr>,
     pub(crate) streams: u32,
+    /// The last moment at which probes were planned, and how many.
+    pub(crate) probes: (u64, u32),
     pub model: Model,
     pub steps: u64,
     /// Of all that left the edge.
@@ -110,6 +112,7 @@ impl World {
             reservations: Vec::new(),
             forbidden: scenario::forbidden(&scenario.rules),
             streams: 0,
+            probes: (0, 0),
             model: Model::new(scenario.rules.clone()),
             steps: 0,
             digest: 0,
