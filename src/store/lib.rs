@@ -1,1 +1,30 @@
-//! Mailboxes, messages, PINs and recordings on SQLite and files.
+//! Mailboxes, PINs, messages and greetings on SQLite and files: the [`Store`](postern_mailbox::Store) of one machine.
+//!
+//! The database says what there is; audio lies in one file per recording, named by its id, from its first sample to
+//! the message's end. An id keeps its value when a recording becomes a message or a greeting, so that nothing is ever
+//! moved or copied, and finishing twice gives the same answer.
+//!
+//! The order that makes it safe: a file is made and its directory synced before the database names it; its samples
+//! are synced before the database calls it a message; the database forgets it before the file is removed.
+
+mod administration;
+mod audio;
+mod error;
+mod files;
+mod frames;
+pub mod limits;
+mod mailboxes;
+mod messages;
+mod pins;
+mod recorder;
+mod recordings;
+mod recovery;
+mod schema;
+mod sqlite;
+
+pub use administration::{AddError, Listed, NewMailbox};
+pub use error::OpenError;
+pub use files::{Appending, Files, SystemFiles};
+pub use pins::{KEY_BYTES_MIN, PinKey};
+pub use recovery::Recovered;
+pub use sqlite::{Options, SqliteStore};

@@ -1,0 +1,202 @@
+//! What an administrator does to mailboxes.
+
+use jiff::Timestamp;
+use postern_mailbox::limits::ADDRESSES_MAX;
+use postern_mailbox::{Address, Mailbox, MailboxId, MessageState, Pin, PlanName, StoreError};
+use sqlx::Row;
+
+use crate::error::Fault;
+use crate::limits::MAILBOXES_LISTED_MAX;
+use crate::mailboxes::id_of;
+use crate::recordings::doom;
+use crate::sqlite::SqliteStore;
+
+/// A mailbox that is to be.
+#[derive(Clone, Debug)]
+pub struct NewMailbox {
+    pub plan: PlanName,
+    /// At least one; the first is the one that is spoken.
+    pub addresses: Vec<Address>,
+    pub name: String,
+    /// BCP 47.
+    pub language: String,
+    /// IANA name.
+    pub time_zone: String,
+    pub operator: Option<String>,
+    pub pin: Pin,
+    /// The PIN serves once, to choose another.
+    pub must_change: bool,
+}
+
+/// Why a mailbox was not added; the administrator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    #[error("{0} belongs to another mailbox of the plan")]
+    Taken(Address),
+    #[error("a mailbox has 1 to {ADDRESSES_MAX} addresses")]
+    Addresses,
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// A mailbox in a list.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub mailbox: Mailbox,
+    /// Messages not heard yet, and those heard and kept.
+    pub new: u32,
+    pub saved: u32,
+    /// Wrong PINs in a row.
+    pub wrong_pins: u32,
+}
+
+impl SqliteStore {
+    /// Adds a mailbox.
+    ///
+    /// # Errors
+    /// An address is taken, or the store cannot.
+    pub async fn add_mailbox(&self, new: NewMailbox) -> Result<MailboxId, AddError> {
+        if new.addresses.is_empty() || new.addresses.len() > ADDRESSES_MAX {
+            return Err(AddError::Addresses);
+        }
+        match self.add(new).await {
+            Ok(Ok(id)) => Ok(id),
+            Ok(Err(taken)) => Err(AddError::Taken(taken)),
+            Err(fault) => Err(AddError::Store(fault.into())),
+        }
+    }
+
+    async fn add(&self, new: NewMailbox) -> Result<Result<MailboxId, Address>, Fault> {
+        let mut random = [0; 10];
+        getrandom::fill(&mut random)?;
+        let now = Timestamp::now().as_millisecond();
+        let mailbox = MailboxId::new(u64::try_from(now).unwrap_or(0), random);
+        let id = mailbox.to_bytes();
+        let pin = new.pin;
+        let kept = self.hashing(move |key| key.hash(mailbox, &pin)).await??;
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query(
+            "INSERT INTO mailboxes (id, plan, name, language, time_zone, operator, pin, pin_chosen, pin_must_change)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id.as_slice())
+        .bind(&new.plan.0)
+        .bind(new.name)
+        .bind(new.language)
+        .bind(new.time_zone)
+        .bind(new.operator)
+        .bind(kept)
+        .bind(now)
+        .bind(new.must_change)
+        .execute(&mut *transaction)
+        .await?;
+        for (rank, address) in new.addresses.into_iter().enumerate() {
+            let added = sqlx::query("INSERT OR IGNORE INTO addresses VALUES (?, ?, ?, ?)")
+                .bind(&new.plan.0)
+                .bind(address.to_string())
+                .bind(id.as_slice())
+                .bind(rank as i64)
+                .execute(&mut *transaction)
+                .await?;
+            if added.rows_affected() == 0 {
+                return Ok(Err(address));
+            }
+        }
+        transaction.commit().await?;
+        Ok(Ok(mailbox))
+    }
+
+    /// All mailboxes, by plan and name.
+    ///
+    /// # Errors
+    /// The store cannot.
+    pub async fn mailboxes(&self) -> Result<Vec<Listed>, StoreError> {
+        Ok(self.listed().await?)
+    }
+
+    async fn listed(&self) -> Result<Vec<Listed>, Fault> {
+        let rows = sqlx::query(
+            "SELECT m.*, (SELECT COUNT(*) FROM messages WHERE mailbox = m.id AND state = ?1) AS new_messages,
+                 (SELECT COUNT(*) FROM messages WHERE mailbox = m.id AND state = ?2) AS saved_messages
+             FROM mailboxes m ORDER BY plan, name, id LIMIT ?3",
+        )
+        .bind(MessageState::New.name())
+        .bind(MessageState::Saved.name())
+        .bind(i64::from(MAILBOXES_LISTED_MAX))
+        .fetch_all(&self.readers)
+        .await?;
+        let mut all = Vec::new();
+        for row in &rows {
+            all.push(Listed {
+                mailbox: self.mailbox_of(row).await?,
+                new: row.try_get("new_messages")?,
+                saved: row.try_get("saved_messages")?,
+                wrong_pins: row.try_get("wrong_pins")?,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Sets a PIN for the owner of a mailbox, and unlocks it.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn reset_pin(&self, mailbox: MailboxId, pin: Pin, must_change: bool) -> Result<(), StoreError> {
+        let kept = self.hashing(move |key| key.hash(mailbox, &pin)).await??;
+        let changed = sqlx::query(
+            "UPDATE mailboxes SET pin = ?, pin_chosen = ?, pin_must_change = ?, wrong_pins = 0 WHERE id = ?",
+        )
+        .bind(kept)
+        .bind(Timestamp::now().as_millisecond())
+        .bind(must_change)
+        .bind(mailbox.to_bytes().as_slice())
+        .execute(&self.writer)
+        .await
+        .map_err(Fault::from)?;
+        if changed.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
+    }
+
+    /// Lets the owner of a mailbox try PINs again.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn unlock(&self, mailbox: MailboxId) -> Result<(), StoreError> {
+        let changed = sqlx::query("UPDATE mailboxes SET wrong_pins = 0 WHERE id = ?")
+            .bind(mailbox.to_bytes().as_slice())
+            .execute(&self.writer)
+            .await
+            .map_err(Fault::from)?;
+        if changed.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
+    }
+
+    /// Removes a mailbox with its messages and greetings. What is being recorded into it ends with an error.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn remove_mailbox(&self, mailbox: MailboxId) -> Result<(), StoreError> {
+        Ok(self.remove(mailbox).await?)
+    }
+
+    async fn remove(&self, mailbox: MailboxId) -> Result<(), Fault> {
+        let id = mailbox.to_bytes();
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let rows = sqlx::query(
+            "SELECT id FROM messages WHERE mailbox = ?1 UNION SELECT id FROM greetings WHERE mailbox = ?1
+             UNION SELECT id FROM recordings WHERE mailbox = ?1",
+        )
+        .bind(id.as_slice())
+        .fetch_all(&mut *transaction)
+        .await?;
+        let files = rows.iter().map(|row| id_of(row, "id")).collect::<Result<Vec<_>, Fault>>()?;
+        for file in &files {
+            doom(&mut transaction, *file).await?;
+        }
+        let gone =
+            sqlx::query("DELETE FROM mailboxes WHERE id = ?").bind(id.as_slice()).execute(&mut *transaction).await?;
+        if gone.rows_affected() == 0 {
+            return Err(StoreError::Gone.into());
+        }
+        transaction.commit().await?;
+        if files.is_empty() { Ok(()) } else { self.remove_doomed(files).await }
+    }
+}

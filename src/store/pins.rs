@@ -1,0 +1,93 @@
+//! How PINs are kept: argon2id over an HMAC with a key that lies outside the store, so that a stolen database alone
+//! tells no PIN, however short.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use hmac::{Hmac, KeyInit, Mac};
+use postern_mailbox::{MailboxId, Pin};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::error::{Fault, OpenError};
+
+/// Fewest bytes of the key.
+pub const KEY_BYTES_MIN: usize = 16;
+
+/// First byte of a kept PIN: which parameters made it.
+const FORM: u8 = 1;
+const SALT_BYTES: usize = 16;
+const HASH_BYTES: usize = 32;
+
+/// The key that PINs are hashed under. Wiped when dropped.
+#[derive(Clone)]
+pub struct PinKey(Zeroizing<Vec<u8>>);
+
+impl PinKey {
+    /// The key of these bytes, as a file holds them.
+    ///
+    /// # Errors
+    /// Fewer than [`KEY_BYTES_MIN`].
+    pub fn new(bytes: Vec<u8>) -> Result<Self, OpenError> {
+        if bytes.len() < KEY_BYTES_MIN {
+            return Err(OpenError::ShortKey { bytes: bytes.len() });
+        }
+        Ok(Self(Zeroizing::new(bytes)))
+    }
+
+    /// What is kept of `pin`: form, salt, hash. Takes tens of milliseconds and 19 MB.
+    pub(crate) fn hash(&self, mailbox: MailboxId, pin: &Pin) -> Result<Vec<u8>, Fault> {
+        let mut kept = vec![FORM; 1 + SALT_BYTES + HASH_BYTES];
+        getrandom::fill(&mut kept[1..=SALT_BYTES])?;
+        let hash = self.derive(mailbox, pin, &kept[1..=SALT_BYTES]);
+        kept[1 + SALT_BYTES..].copy_from_slice(&*hash);
+        Ok(kept)
+    }
+
+    /// Whether `kept` is of `pin`. Costs the same for whatever is kept, and for nothing kept.
+    pub(crate) fn matches(&self, mailbox: MailboxId, pin: &Pin, kept: Option<&[u8]>) -> bool {
+        let good = kept.filter(|kept| kept.len() == 1 + SALT_BYTES + HASH_BYTES && kept[0] == FORM);
+        let empty = [0; 1 + SALT_BYTES + HASH_BYTES];
+        let kept = good.unwrap_or(&empty);
+        let hash = self.derive(mailbox, pin, &kept[1..=SALT_BYTES]);
+        bool::from(hash.ct_eq(&kept[1 + SALT_BYTES..])) && good.is_some()
+    }
+
+    fn derive(&self, mailbox: MailboxId, pin: &Pin, salt: &[u8]) -> Zeroizing<[u8; HASH_BYTES]> {
+        let mut keyed = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        keyed.update(b"postern PIN 1");
+        keyed.update(&mailbox.to_bytes());
+        keyed.update(pin.digits().as_bytes());
+        let keyed = Zeroizing::new(<[u8; 32]>::from(keyed.finalize().into_bytes()));
+        let params = Params::new(19 * 1024, 2, 1, Some(HASH_BYTES)).expect("parameters within argon2's own bounds");
+        let mut hash = Zeroizing::new([0; HASH_BYTES]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(&*keyed, salt, &mut *hash)
+            .expect("lengths within argon2's own bounds");
+        hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_matches_what_was_kept_of_it_and_of_nothing_else() {
+        let key = PinKey::new(vec![7; 32]).unwrap();
+        let mailbox = MailboxId::from_bytes([1; 16]);
+        let pin = |digits| Pin::new(digits).unwrap();
+        let kept = key.hash(mailbox, &pin("739182")).unwrap();
+        assert!(key.matches(mailbox, &pin("739182"), Some(&kept)));
+        assert!(!key.matches(mailbox, &pin("739183"), Some(&kept)));
+        assert!(!key.matches(MailboxId::from_bytes([2; 16]), &pin("739182"), Some(&kept)));
+        assert!(!PinKey::new(vec![8; 32]).unwrap().matches(mailbox, &pin("739182"), Some(&kept)));
+        assert!(!key.matches(mailbox, &pin("739182"), None));
+        assert!(!key.matches(mailbox, &pin("739182"), Some(&kept[1..])));
+        assert_ne!(key.hash(mailbox, &pin("739182")).unwrap(), kept, "another salt");
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert!(matches!(PinKey::new(vec![0; 15]), Err(OpenError::ShortKey { bytes: 15 })));
+    }
+}

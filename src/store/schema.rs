@@ -1,0 +1,121 @@
+//! The tables, and how an older database becomes one of today.
+//!
+//! During an upgrade two workers, one of each version, use the same database. So a change of the schema only ever
+//! adds, what it adds has a default, and an older program keeps working beside it.
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, Row, SqliteConnection};
+use std::path::Path;
+
+use crate::error::OpenError;
+use crate::limits::{DATABASE_WAIT, READERS};
+
+/// Each step leads from its place in the list to the next version.
+const STEPS: &[&str] = &["
+    CREATE TABLE mailboxes (
+        id BLOB PRIMARY KEY,
+        plan TEXT NOT NULL,
+        name TEXT NOT NULL,
+        language TEXT NOT NULL,
+        time_zone TEXT NOT NULL,
+        operator TEXT,
+        greeting TEXT NOT NULL DEFAULT 'standard',
+        pin BLOB NOT NULL,
+        pin_chosen INTEGER NOT NULL,
+        pin_must_change INTEGER NOT NULL,
+        wrong_pins INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE addresses (
+        plan TEXT NOT NULL,
+        address TEXT NOT NULL,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        rank INTEGER NOT NULL,
+        PRIMARY KEY (plan, address)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX addresses_of_mailbox ON addresses (mailbox, rank);
+    CREATE TABLE former_pins (
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        pin BLOB NOT NULL,
+        PRIMARY KEY (mailbox, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE recordings (
+        id BLOB PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        purpose TEXT NOT NULL,
+        caller_address TEXT,
+        caller_name TEXT,
+        begun INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX recordings_of_mailbox ON recordings (mailbox);
+    CREATE TABLE messages (
+        id BLOB PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        caller_address TEXT,
+        caller_name TEXT,
+        received INTEGER NOT NULL,
+        length_nanos INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        state_since INTEGER NOT NULL,
+        partial INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX messages_of_mailbox ON messages (mailbox, state, received);
+    CREATE TABLE greetings (
+        id BLOB PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        UNIQUE (mailbox, kind)
+    ) STRICT, WITHOUT ROWID;
+    -- Files that nothing names any more, until they are gone.
+    CREATE TABLE doomed_files (id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+    -- Wrong mailbox numbers cost the same write as wrong PINs.
+    CREATE TABLE strangers (id INTEGER PRIMARY KEY CHECK (id = 1), attempts INTEGER NOT NULL) STRICT;
+    INSERT INTO strangers VALUES (1, 0);
+"];
+
+/// Opens the database, makes or completes its tables, and gives one pool that writes and one that reads.
+///
+/// # Errors
+/// The operator's: the file cannot be opened, or is no database.
+pub(crate) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), OpenError> {
+    let because = |source| OpenError::Database { path: path.to_owned(), source };
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(DATABASE_WAIT)
+        .foreign_keys(true);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(DATABASE_WAIT)
+        .connect_with(options.clone())
+        .await
+        .map_err(because)?;
+    {
+        let mut connection = writer.acquire().await.map_err(because)?;
+        upgrade(&mut connection).await.map_err(because)?;
+    }
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(DATABASE_WAIT)
+        .connect_with(options)
+        .await
+        .map_err(because)?;
+    Ok((writer, readers))
+}
+
+/// Takes the missing steps, all of them or none.
+async fn upgrade(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let version: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *transaction).await?.try_get(0)?;
+    let done = usize::try_from(version).unwrap_or(0);
+    for step in STEPS.iter().skip(done) {
+        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+    }
+    if done < STEPS.len() {
+        let statement = format!("PRAGMA user_version = {}", STEPS.len());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
+}
