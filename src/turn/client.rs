@@ -282,7 +282,7 @@ impl TurnClient {
     }
 
     /// From now on the server counts as dead when nothing comes from it for `limit`
-    /// ([`Failure::Silent`]): after a quarter of that it is asked for a sign of life, and again every eighth. `None`
+    /// ([`Failure::Silent`]): after a quarter of that it is asked for a sign of life, and again every sixteenth. `None`
     /// leaves it to the requests of every few minutes.
     pub fn watch(&mut self, now: Instant, limit: Option<Duration>) {
         self.watch = limit.map(|limit| Watch { limit, heard_at: now, probe_at: now + limit / 4, probe: None });
@@ -456,7 +456,7 @@ impl TurnClient {
                 watch.probe_at = quiet_at;
             } else {
                 let id = *watch.probe.get_or_insert_with(|| self.draw_id());
-                watch.probe_at = now + watch.limit / 8;
+                watch.probe_at = now + watch.limit / 16;
                 self.transmits.push_back(binding_request(id));
             }
             self.watch = Some(watch);

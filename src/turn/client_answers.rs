@@ -7,7 +7,7 @@ use crate::attribute::{Attribute, AttributeType};
 use crate::client::{Ask, Live, Request, State, TurnClient};
 use crate::client_io::{Allocated, ClientEvent, ClientInput, Failure, Refusal};
 use crate::client_limits::{CHALLENGES_MAX, REFRESH_MIN, RETRY_WAIT};
-use crate::client_session::{BadChallenge, Session};
+use crate::client_session::{NoAlgorithm, Session};
 use crate::error_code::ErrorCode;
 use crate::message::{Class, Message, Method};
 
@@ -35,8 +35,9 @@ impl TurnClient {
             request.hint = code.or(request.hint);
             return ClientInput::Ignored;
         }
-        // Nobody gives an allocation to a stranger.
-        if code.is_none() && request.signature.is_none() {
+        // Nobody gives an allocation to a stranger, and a challenge says what it wants.
+        let is_challenge = matches!(code, Some(ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE));
+        if code.is_none() && request.signature.is_none() || is_challenge && !Session::can_learn(message) {
             return ClientInput::Ignored;
         }
         let request = self.requests.swap_remove(at);
@@ -124,8 +125,7 @@ impl TurnClient {
                 self.session = Some(session);
                 self.ask_again(now, request.ask, request.challenges + 1);
             }
-            Err(BadChallenge::Incomplete) => self.fail(Failure::Answer),
-            Err(BadChallenge::Algorithms) => self.fail(Failure::Algorithms),
+            Err(NoAlgorithm) => self.fail(Failure::Algorithms),
         }
     }
 

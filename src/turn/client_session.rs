@@ -36,42 +36,38 @@ impl Signature {
     }
 }
 
-/// Why nothing can be made of a challenge.
+/// The nonce says that algorithms are offered and the list is missing, or we know none of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadChallenge {
-    /// Without REALM or NONCE, or malformed: not an answer that counts.
-    Incomplete,
-    /// The nonce says that algorithms are offered and the list is missing, or we know none of it.
-    Algorithms,
-}
+pub(crate) struct NoAlgorithm;
 
 impl Session {
+    /// Whether a challenge has REALM and NONCE.
+    pub(crate) fn can_learn(challenge: &Message<'_>) -> bool {
+        challenged(challenge).is_some()
+    }
+
     /// What a 401 or 438 teaches.
     ///
     /// # Errors
-    /// [`BadChallenge`]; the server's fault, or of somebody between.
+    /// [`NoAlgorithm`]; the server's fault, or of somebody between.
     pub(crate) fn learn(
         challenge: &Message<'_>,
         credentials: &ClientCredentials,
         wish: IntegrityWish,
-    ) -> Result<Self, BadChallenge> {
-        let (Ok(Some(Attribute::Realm(realm))), Ok(Some(Attribute::Nonce(nonce)))) =
-            (challenge.find(AttributeType::REALM), challenge.find(AttributeType::NONCE))
-        else {
-            return Err(BadChallenge::Incomplete);
-        };
+    ) -> Result<Self, NoAlgorithm> {
+        let (realm, nonce) = challenged(challenge).unwrap_or_default();
         let list = match challenge.find(AttributeType::PASSWORD_ALGORITHMS) {
             Ok(Some(Attribute::PasswordAlgorithms(list))) => Some(list),
             Ok(_) => None,
-            Err(_) => return Err(BadChallenge::Algorithms),
+            Err(_) => return Err(NoAlgorithm),
         };
         let offers = nonce::features(nonce).is_some_and(|features| features.contains(Features::PASSWORD_ALGORITHMS));
         // RFC 8489 section 9.2.5: a bit without its list means that somebody took the list away.
         let (algorithms, algorithm) = match list {
             Some(list) if offers && wish == IntegrityWish::Offered => {
-                (Some(list.0.to_vec()), choose(list).ok_or(BadChallenge::Algorithms)?)
+                (Some(list.0.to_vec()), choose(list).ok_or(NoAlgorithm)?)
             }
-            None if offers => return Err(BadChallenge::Algorithms),
+            None if offers => return Err(NoAlgorithm),
             _ => (None, PasswordAlgorithm::Md5),
         };
         let mut session = Self {
@@ -118,6 +114,14 @@ impl Session {
         }
         writer.integrity(self.signature.algorithm, &self.signature.key);
         self.signature.clone()
+    }
+}
+
+/// REALM and NONCE.
+fn challenged<'a>(challenge: &Message<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    match (challenge.find(AttributeType::REALM), challenge.find(AttributeType::NONCE)) {
+        (Ok(Some(Attribute::Realm(realm))), Ok(Some(Attribute::Nonce(nonce)))) => Some((realm, nonce)),
+        _ => None,
     }
 }
 
