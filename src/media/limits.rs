@@ -80,3 +80,9 @@ pub const DTLS_FLIGHT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long DTLS may take, from the moment it was agreed on.
 pub const DTLS_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Mean time between RTCP reports (RFC 3550 section 6.2).
+pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Longest round trip that is believed, in seconds.
+pub const ROUND_TRIP_SECS_MAX: u32 = 30;
