@@ -112,7 +112,7 @@ fn an_unknown_key_in_a_list_of_tables_is_refused_with_its_line() {
         "35: worker.edge[0].token_lifetimes_secs",
         "did you mean token_lifetime_secs?",
     );
-    refuses(&call_with("[mailbox]", "[mailboxes]"), "36: mailboxes", "did you mean mailbox?");
+    refuses(&format!("{CALL}[dial_plans]\n"), "56: dial_plans", "did you mean dial_plan?");
 }
 
 #[test]
