@@ -12,6 +12,12 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 /// Splits at `separator` outside of quoted strings and angle brackets; pieces are trimmed. `None` when a quoted string
 /// or a bracket does not end. Linear.
 pub(crate) fn split_list(text: &str, separator: u8) -> Option<Vec<&str>> {
+    let (pieces, whole) = split_leniently(text, separator);
+    whole.then_some(pieces)
+}
+
+/// As [`split_list`], but what does not end is the last piece; the second value tells whether all ended.
+pub(crate) fn split_leniently(text: &str, separator: u8) -> (Vec<&str>, bool) {
     let mut pieces = Vec::new();
     let (mut start, mut in_quotes, mut in_brackets, mut escaped) = (0, false, false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -30,11 +36,8 @@ pub(crate) fn split_list(text: &str, separator: u8) -> Option<Vec<&str>> {
             _ => {}
         }
     }
-    if in_quotes || in_brackets {
-        return None;
-    }
     pieces.push(trim(&text[start..]));
-    Some(pieces)
+    (pieces, !in_quotes && !in_brackets)
 }
 
 /// Without the white space that SIP knows around it.

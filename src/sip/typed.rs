@@ -54,7 +54,7 @@ impl Headers {
     fn lenient_addresses(&self, name: HeaderName) -> Addresses {
         let mut addresses = Addresses::default();
         for line in self.values(name) {
-            let pieces = crate::text::split_list(line, b',').unwrap_or_else(|| vec![line]);
+            let (pieces, _) = crate::text::split_leniently(line, b',');
             for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
                 match NameAddr::parse(piece) {
                     Some(address) if addresses.list.len() < crate::limits::VALUES_MAX => addresses.list.push(address),

@@ -154,7 +154,7 @@ impl SipUri {
             Some((hostport, params)) => (hostport, parse_params(params)?),
             None => (rest, Params::new()),
         };
-        if hostport.contains([' ', '\t']) {
+        if hostport.contains(char::is_whitespace) {
             return None;
         }
         let (host, port) = Host::parse_with_port(hostport)?;
