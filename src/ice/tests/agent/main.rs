@@ -1,0 +1,7 @@
+//! Agents against each other through translators and edges, in virtual time.
+
+#[path = "../../../turn/tests/client/edge.rs"]
+mod edge;
+mod nat;
+mod reach;
+mod world;
