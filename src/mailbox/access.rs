@@ -8,6 +8,7 @@ use crate::greetings::{Greetings, GreetingsNext};
 use crate::inbox::{Inbox, InboxNext, Owned};
 use crate::io::Event;
 use crate::leaving::Farewell;
+use crate::limits::MESSAGES_LISTED_MAX;
 use crate::line::{Choice, Line, Turn};
 use crate::mailbox::{GreetingInUse, GreetingKind, Mailbox};
 use crate::message::MessageState;
@@ -104,6 +105,7 @@ impl Access {
             return Next::store_failed(turn.store_error(), line);
         };
         self.owned.messages = messages;
+        self.owned.messages.truncate(2 * MESSAGES_LISTED_MAX);
         self.main_menu(None, line, now)
     }
 

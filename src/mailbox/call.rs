@@ -38,6 +38,7 @@ enum Part {
 impl Call {
     /// A call that has just been answered. `wall` is the time of day at `now`, for dates; no timer runs on it.
     pub fn new(options: Arc<Options>, start: Start, now: Instant, wall: Timestamp) -> Self {
+        let start = Start { caller: start.caller.shortened(), ..start };
         let kind = start.kind.clone();
         let result = match kind {
             Kind::Answering { .. } => CallResult::MissedCall,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use zeroize::Zeroize;
+
 use crate::address::{Address, PlanName};
 use crate::id::{RecordingId, RequestId};
 use crate::message::Caller;
@@ -64,6 +66,12 @@ impl Digit {
     /// The key's character.
     pub fn key(self) -> char {
         char::from(self.0)
+    }
+}
+
+impl Zeroize for Digit {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -44,7 +44,7 @@ pub const KEYS_MAX: usize = 3;
 /// Bytes of a key map file.
 pub const KEY_MAP_BYTES_MAX: usize = 16 * 1024;
 
-/// Messages of a mailbox that a call lists; older ones come in the next call.
+/// Messages of a mailbox in one state that a call lists; younger ones come in the next call.
 pub const MESSAGES_LISTED_MAX: usize = 1000;
 
 /// Clips of one playback.

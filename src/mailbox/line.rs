@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::command::{Command, EntryCommand};
 use crate::id::{MailboxId, RecordingId, RequestId};
@@ -91,7 +91,7 @@ pub(crate) struct Line {
     /// Keys pressed while nobody asked for one.
     ahead: VecDeque<Digit>,
     /// Keys of a command, or digits of an entry, so far.
-    pressed: Vec<Digit>,
+    pressed: Zeroizing<Vec<Digit>>,
     /// Wrong or missing inputs in a row.
     failures: u32,
 }
@@ -113,7 +113,8 @@ impl Line {
             timer: None,
             held_since: None,
             ahead: VecDeque::new(),
-            pressed: Vec::new(),
+            // With room for the longest entry, so that no copy is left behind.
+            pressed: Zeroizing::new(Vec::with_capacity(limits::ENTRY_DIGITS_MAX + 1)),
             failures: 0,
         }
     }
@@ -174,7 +175,7 @@ impl Line {
 
     fn playback(&mut self, speech: Speech, recorded: Duration, takes_keys: bool, now: Instant) {
         self.stop();
-        self.pressed.clear();
+        self.pressed.zeroize();
         let playback = PlaybackId(self.playbacks);
         self.playbacks += 1;
         self.emit(Action::Play { playback, clips: speech.into_clips() });
@@ -341,7 +342,7 @@ impl Line {
     }
 
     fn chosen<C>(&mut self, command: Option<C>) -> Choice<C> {
-        self.pressed.clear();
+        self.pressed.zeroize();
         match command {
             Some(command) => {
                 self.failures = 0;
@@ -359,7 +360,7 @@ impl Line {
                 match menu.find(&[*digit]) {
                     Match::Command(EntryCommand::Finish) => return self.entered(),
                     Match::Command(EntryCommand::Clear) if self.pressed.is_empty() => return Entry::Left,
-                    Match::Command(EntryCommand::Clear) => self.pressed.clear(),
+                    Match::Command(EntryCommand::Clear) => self.pressed.zeroize(),
                     // One more than the longest shows that it was too long.
                     _ if self.pressed.len() <= limits::ENTRY_DIGITS_MAX => self.pressed.push(*digit),
                     _ => {}
@@ -380,7 +381,8 @@ impl Line {
             return Entry::NoKey;
         }
         let mut digits = Zeroizing::new(String::with_capacity(limits::ENTRY_DIGITS_MAX + 1));
-        digits.extend(self.pressed.drain(..).map(Digit::key));
+        digits.extend(self.pressed.iter().map(|digit| digit.key()));
+        self.pressed.zeroize();
         self.failures = 0;
         Entry::Entered(digits)
     }

@@ -11,7 +11,7 @@ use crate::id::MessageId;
 pub struct Message {
     pub id: MessageId,
     pub caller: Caller,
-    /// When its recording began.
+    /// When the call reached the mailbox.
     pub received: Timestamp,
     pub length: Duration,
     pub state: MessageState,
@@ -54,6 +54,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The caller with what is too long cut off.
+    pub(crate) fn shortened(self) -> Self {
+        let shorten = |text: String| text.chars().take(crate::limits::CALLER_CHARS_MAX).collect();
+        Self { address: self.address.map(shorten), name: self.name.map(shorten) }
+    }
+
     /// The digits to speak: of a number, or of a URI whose user part is one.
     pub fn digits(&self) -> Option<String> {
         let address = self.address.as_deref()?;

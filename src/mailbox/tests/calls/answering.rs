@@ -428,6 +428,16 @@ fn the_greeting_in_use_decides_what_is_heard() {
 }
 
 #[test]
+fn what_a_caller_says_of_itself_is_kept_up_to_a_limit() {
+    let caller = Caller { address: Some("9".repeat(100_000)), name: Some("é".repeat(100_000)) };
+    let mut talk = Talk::new(Start { caller, ..answering() }, Options::default(), FakeStore::new());
+    talk.goes(&TO_TONE).goes(&[("speaks 2", ""), ("hangs-up", "[synced 2 s]*")]);
+    let Caller { address, name } = messages(&talk).remove(0).caller;
+    assert_eq!(address.map(|text| text.chars().count()), Some(limits::CALLER_CHARS_MAX));
+    assert_eq!(name.map(|text| text.chars().count()), Some(limits::CALLER_CHARS_MAX));
+}
+
+#[test]
 fn hold_lets_the_timers_rest() {
     talk().goes(&TO_TONE).goes(&[
         ("falls-silent 4", REVIEW),

@@ -218,7 +218,10 @@ impl Walk {
                 }
             }
             Action::Store(id, request) => self.ask(id, request),
-            Action::Ended(outcome) => self.outcome = Some(outcome),
+            Action::Ended(outcome) => {
+                assert!(self.playing.is_none() && self.recording.is_none(), "seed {seed}: the end comes last");
+                self.outcome = Some(outcome);
+            }
             Action::Transfer { .. } | Action::HangUp | Action::Event(_) => {}
         }
     }

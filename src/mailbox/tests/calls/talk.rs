@@ -177,6 +177,7 @@ impl Talk {
                 Action::HangUp => came.push("[hangs up]".into()),
                 Action::Event(event) => self.events.push(event),
                 Action::Ended(outcome) => {
+                    assert!(self.playing.is_none() && self.recording.is_none(), "the end comes last");
                     came.push(format!("[ended: {} {:?}]", result(outcome.result), outcome.end));
                     self.outcome = Some(outcome);
                 }
