@@ -45,8 +45,8 @@ pub struct Dialog {
     target: Uri,
     /// The connection that the peer last used: the way back to one behind NAT.
     conn: Option<ConnId>,
-    /// Nothing of this dialog goes out unprotected.
-    secured: bool,
+    /// What the peer used last: a target that names no transport is reached by the same.
+    transport: Transport,
 }
 
 /// How a request's CSeq relates to those before it (RFC 3261 section 12.2.2).
@@ -76,7 +76,7 @@ impl Dialog {
             routes: bounded(request.headers.record_routes().ok()?)?,
             target,
             conn: source.conn,
-            secured: source.transport == Transport::Tls,
+            transport: source.transport,
         })
     }
 
@@ -107,7 +107,7 @@ impl Dialog {
             routes,
             target,
             conn: source.conn,
-            secured: source.transport == Transport::Tls,
+            transport: source.transport,
         })
     }
 
@@ -120,8 +120,12 @@ impl Dialog {
         &self.target
     }
 
-    /// Takes note of the connection that the peer used.
+    /// Takes note of the way that the peer used. A dialog that began by TLS stays there.
     pub fn note_source(&mut self, source: &Source) {
+        if self.transport == Transport::Tls && source.transport != Transport::Tls {
+            return;
+        }
+        self.transport = source.transport;
         if source.conn.is_some() {
             self.conn = source.conn;
         }
@@ -195,8 +199,15 @@ impl Dialog {
             Uri::Sip(uri) if strict => Target::new(uri.clone()),
             _ => Target::of(request)?,
         };
-        let target = target.over(self.conn);
-        Some(if self.secured { target.secured() } else { target })
+        let mut target = target.over(self.conn);
+        match self.transport {
+            Transport::Tls => target = target.secured(),
+            Transport::Udp if !target.uri.has_param("transport") && !target.uri.secure => {
+                target.uri.set_param("transport", Some(Transport::Udp.param()));
+            }
+            Transport::Tcp | Transport::Udp => {}
+        }
+        Some(target)
     }
 
     /// Checks and notes the CSeq of a request of the peer (never ACK or CANCEL).

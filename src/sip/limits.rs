@@ -176,5 +176,8 @@ pub const SESSION_EXPIRES_SECS: u32 = 1_800;
 /// Largest session interval that is taken at its word: a day.
 pub const SESSION_EXPIRES_SECS_MAX: u32 = 86_400;
 
+/// Least time between two attempts to refresh a session.
+pub const REFRESH_STEP: Duration = Duration::from_secs(5);
+
 /// OPTIONS of ours at once.
 pub const PINGS_MAX: usize = 4_096;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::fields::{Refresher, SessionExpires};
 use crate::headers::Headers;
-use crate::limits::{MIN_SE_SECS, SESSION_EXPIRES_SECS_MAX};
+use crate::limits::{MIN_SE_SECS, REFRESH_STEP, SESSION_EXPIRES_SECS_MAX};
 
 /// The option tag.
 pub const TIMER: &str = "timer";
@@ -131,11 +131,12 @@ impl SessionTimer {
         };
     }
 
-    /// A refresh failed in a way that may pass: try once more halfway to the end.
+    /// A refresh failed in a way that may pass: try once more halfway to the end, as long as that is worth it.
     pub fn retry(&mut self, now: Instant) {
-        if let Some(end) = self.expires_at.filter(|end| *end > now) {
-            self.refresh_at = Some(now + (end - now) / 2);
-        }
+        self.refresh_at = self.expires_at.and_then(|end| {
+            let step = (end.saturating_duration_since(now) / 2).max(REFRESH_STEP);
+            Some(now + step).filter(|at| *at < end)
+        });
     }
 
     pub fn next(&self) -> Option<Instant> {

@@ -1,0 +1,11 @@
+//! User agents against each other in virtual time.
+
+mod answering;
+mod network;
+mod outgoing;
+mod refusing;
+mod reliable;
+mod room;
+mod talking;
+mod timers;
+mod weather;
