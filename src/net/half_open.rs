@@ -42,7 +42,7 @@ struct BySource {
 
 /// Which bound refused a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cap {
+pub enum Cap {
     Source,
     Total,
 }
@@ -59,7 +59,10 @@ impl HalfOpen {
     }
 
     /// Counts one more from `peer` until the answer is dropped.
-    pub(crate) fn enter(self: &Arc<HalfOpen>, peer: IpAddr) -> Result<Entered, Cap> {
+    ///
+    /// # Errors
+    /// [`Cap`]: the bound that refuses it.
+    pub fn enter(self: &Arc<HalfOpen>, peer: IpAddr) -> Result<Entered, Cap> {
         let source = source_of(peer);
         let mut held = self.lock();
         if held.total >= self.limits.half_open_max {
@@ -93,7 +96,7 @@ impl HalfOpen {
 
 /// One counted connection.
 #[derive(Debug)]
-pub(crate) struct Entered {
+pub struct Entered {
     half_open: Arc<HalfOpen>,
     source: IpAddr,
 }

@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinHandle;
 
 use crate::group::BindError;
-use crate::half_open::{Cap, Entered};
-pub use crate::half_open::{HalfOpen, ListenerLimits};
+
+pub use crate::half_open::{Cap, Entered, HalfOpen, ListenerLimits};
 use crate::handshake::{self, Failure};
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 use crate::tls::TlsSource;

@@ -42,8 +42,11 @@ pub fn server_config(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfi
     Ok(Arc::new(config))
 }
 
-/// Reads a chain and its key; whether they belong together is not looked at.
-pub(crate) fn read_pair(
+/// Reads a chain and its key, both PEM; whether they belong together is not looked at.
+///
+/// # Errors
+/// [`TlsError`]: unreadable PEM, or no certificate in it.
+pub fn read_pair(
     chain_pem: &[u8],
     key_pem: &[u8],
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
