@@ -361,7 +361,7 @@ fn a_codec_may_change_in_the_middle() {
     let (spoken, heard) = (speech(8_000, 5_000), &call.sides[1].pcm);
     let first = compare::compare(&spoken[..19_000], &heard[..20_000], 8_000).unwrap();
     let second = compare::compare(&spoken[21_000..], &heard[20_000..], 8_000).unwrap();
-    assert!(first.correlation > 0.97 && second.correlation > 0.97, "{first:?} {second:?}");
+    assert!(first.correlation > 0.97 && second.correlation > 0.94, "{first:?} {second:?}");
     let whole = compare::compare(&spoken, heard, 8_000).unwrap();
     assert!(whole.longest_gap_ms == 0 && whole.length_difference_ms.abs() <= 20, "{whole:?}");
     assert_eq!(call.sides[1].stream.report().codec, Some(Codec::G722));
