@@ -11,7 +11,9 @@ use rand_chacha::rand_core::Rng;
 use crate::agent::Agent;
 use crate::candidate::{Candidate, Kind, priority};
 use crate::io::{Ignored, Input, Role};
-use crate::limits::{CHECK_LAST_WAIT, CHECK_RTO_MIN, CHECK_SENDS_MAX, PAIRS_MAX, TA, TRIGGERED_MAX};
+use crate::limits::{
+    CHECK_LAST_WAIT, CHECK_RTO_MIN, CHECK_SENDS_MAX, PAIRS_MAX, TA, TRIGGERED_IN_A_ROW_MAX, TRIGGERED_MAX,
+};
 use crate::session::{Base, OpenCheck, Outcome};
 use crate::story::{PairFailure, PairState};
 use crate::stun;
@@ -43,7 +45,12 @@ impl Agent {
             return;
         }
         self.session.next_check_at = None;
-        if let Some(at) = self.next_triggered().or_else(|| self.next_ordinary()) {
+        // Triggered checks first, but not so that a peer could keep us from ordinary ones.
+        let fair = self.session.triggered_in_a_row < TRIGGERED_IN_A_ROW_MAX;
+        let triggered = if fair { self.next_triggered() } else { None };
+        self.session.triggered_in_a_row = if triggered.is_some() { self.session.triggered_in_a_row + 1 } else { 0 };
+        let next = triggered.or_else(|| self.next_ordinary()).or_else(|| self.next_triggered());
+        if let Some(at) = next {
             self.send_check(now, at, false);
             self.session.next_check_at = Some(now + TA);
         }

@@ -10,9 +10,9 @@ use rand_chacha::rand_core::Rng;
 use crate::agent::Agent;
 use crate::candidate::{Candidate, Component, Kind};
 use crate::io::{Event, Ignored, Input, Role};
-use crate::limits::{EARLY_CHECKS_MAX, PEER_REFLEXIVE_MAX, REFUSALS_PER_SEC_MAX, SOURCES_MAX};
+use crate::limits::{DEAD_ENDS_MAX, EARLY_CHECKS_MAX, PEER_REFLEXIVE_MAX, REFUSALS_PER_SEC_MAX, SOURCES_MAX};
 use crate::session::{Base, EarlyCheck, Pair};
-use crate::story::{Happening, PairState};
+use crate::story::{Happening, PairFailure, PairState};
 use crate::stun::{self, Claims};
 
 /// From where media is taken: an authentic check came from there, or was answered there.
@@ -148,18 +148,18 @@ impl Agent {
             .iter()
             .find(|local| local.base == base && matches!(local.candidate.kind, Kind::Host | Kind::Relayed))?;
         let local = local.candidate.clone();
-        let remote = self.remote_at(component, from, priority)?;
+        let remote = self.remote_at(base, component, from, priority)?;
         self.add_pair(now, Pair::new(base, local, remote))
     }
 
     /// The remote candidate with this address, learned when it is not known (RFC 8445 section 7.3.1.3).
-    fn remote_at(&mut self, component: Component, from: SocketAddr, priority: u32) -> Option<Candidate> {
+    fn remote_at(&mut self, base: Base, component: Component, from: SocketAddr, priority: u32) -> Option<Candidate> {
         let remotes = &self.session.remotes;
         let known = remotes.iter().find(|known| known.component == component && known.address == from);
         if let Some(known) = known {
             return Some(known.clone());
         }
-        if self.session.learned >= PEER_REFLEXIVE_MAX {
+        if self.session.learned >= PEER_REFLEXIVE_MAX || self.leads_nowhere(base, from) {
             return None;
         }
         self.session.learned += 1;
@@ -169,6 +169,18 @@ impl Agent {
             Candidate { foundation, component, priority, address: from, kind: Kind::PeerReflexive, related: None };
         self.session.remotes.push(learned.clone());
         Some(learned)
+    }
+
+    /// Two translators that give each packet another port keep teaching each other addresses whose answers come from
+    /// elsewhere: a few of those are enough.
+    fn leads_nowhere(&self, base: Base, from: SocketAddr) -> bool {
+        let asymmetric = PairState::Failed(PairFailure::Asymmetric);
+        let dead_ends = self
+            .session
+            .pairs
+            .iter()
+            .filter(|pair| pair.base == base && pair.remote.address.ip() == from.ip() && pair.state == asymmetric);
+        dead_ends.count() >= DEAD_ENDS_MAX
     }
 
     /// Who decides (RFC 8445 section 7.3.1.1); false when the peer has to give in.

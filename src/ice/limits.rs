@@ -24,7 +24,10 @@ pub const LOCAL_CANDIDATES_MAX: usize = 48;
 pub const REMOTE_CANDIDATES_MAX: usize = 64;
 
 /// Remote candidates learned from checks of one ICE session.
-pub const PEER_REFLEXIVE_MAX: usize = 16;
+pub const PEER_REFLEXIVE_MAX: usize = 32;
+
+/// Addresses of one remote host whose answers came from elsewhere, before no more of it are learned at that base.
+pub const DEAD_ENDS_MAX: usize = 4;
 
 /// Pairs of one check list (RFC 8445 section 6.1.2.5).
 pub const PAIRS_MAX: usize = 100;
@@ -34,6 +37,9 @@ pub const EARLY_CHECKS_MAX: usize = 32;
 
 /// Pairs that wait for a triggered check.
 pub const TRIGGERED_MAX: usize = PAIRS_MAX;
+
+/// Triggered checks in a row, as long as an ordinary one waits.
+pub const TRIGGERED_IN_A_ROW_MAX: u32 = 3;
 
 /// Sources that media is taken from because a check from there was authentic.
 pub const SOURCES_MAX: usize = 16;
@@ -68,6 +74,9 @@ pub const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a check list may go without a working pair before it counts as failed: peers begin late, and their checks
 /// open ways (RFC 8863 section 4).
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long checks that are still on their way may put off that verdict.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(40);
 
 /// How long a controlling agent waits for a better pair than the one that works first.
 pub const NOMINATION_GRACE: Duration = Duration::from_millis(500);

@@ -6,7 +6,7 @@ use crate::agent::Agent;
 use crate::candidate::Component;
 use crate::consent::Selected;
 use crate::io::{Event, PairInfo, Role};
-use crate::limits::{NOMINATION_GRACE, PATIENCE, RELEASE_GRACE};
+use crate::limits::{NOMINATION_GRACE, PATIENCE, PATIENCE_MAX, RELEASE_GRACE};
 use crate::session::{Base, Outcome, Pair, Session};
 use crate::story::{Happening, PairState};
 
@@ -151,8 +151,8 @@ impl Agent {
             self.forget_former_at = Some(now + RELEASE_GRACE);
             return;
         }
-        let hope =
-            session.pairs.iter().any(|pair| pair.state == PairState::InProgress) || session.has_valid(Component::RTP);
+        let under_way = session.pairs.iter().any(|pair| pair.state == PairState::InProgress);
+        let hope = under_way && now < began + PATIENCE_MAX || session.has_valid(Component::RTP);
         if late && !hope && session.outcome == Outcome::Open {
             self.session.outcome = Outcome::Failed;
             self.diary.note(now, Happening::Failed);
@@ -163,7 +163,7 @@ impl Agent {
 
     /// When patience ends.
     pub(crate) fn patience_at(&self, now: Instant) -> Option<Instant> {
-        let open = self.session.outcome == Outcome::Open;
-        self.session.began_at.filter(|_| open).map(|began| began + PATIENCE).filter(|at| *at > now)
+        let began = self.session.began_at.filter(|_| self.session.outcome == Outcome::Open)?;
+        [PATIENCE, PATIENCE_MAX].into_iter().map(|patience| began + patience).find(|at| *at > now)
     }
 }

@@ -48,6 +48,7 @@ pub(crate) struct Session {
     pub(crate) pairs: Vec<Pair>,
     pub(crate) checks: Vec<OpenCheck>,
     pub(crate) triggered: VecDeque<usize>,
+    pub(crate) triggered_in_a_row: u32,
     pub(crate) early: Vec<EarlyCheck>,
     /// When checks began.
     pub(crate) began_at: Option<Instant>,
@@ -121,6 +122,7 @@ impl Session {
             pairs: Vec::new(),
             checks: Vec::new(),
             triggered: VecDeque::new(),
+            triggered_in_a_row: 0,
             early: Vec::new(),
             began_at: None,
             last_check_at: None,

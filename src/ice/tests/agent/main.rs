@@ -2,6 +2,10 @@
 
 #[path = "../../../turn/tests/client/edge.rs"]
 mod edge;
+mod life;
 mod nat;
+mod puppet;
 mod reach;
+mod restart;
+mod strangers;
 mod world;

@@ -64,7 +64,6 @@ enum Packet {
 }
 
 pub struct World {
-    pub start: Instant,
     pub now: Instant,
     pub hosts: Vec<Host>,
     pub nats: Vec<Nat>,
@@ -73,6 +72,8 @@ pub struct World {
     /// Up to so much more, by chance: packets overtake each other.
     pub jitter: Duration,
     pub loss_per_mille: u64,
+    /// What went to addresses where nobody of ours is: from, to, bytes.
+    pub astray: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     packets: Vec<(Instant, u64, Packet)>,
     sequence: u64,
     random: u64,
@@ -129,16 +130,15 @@ impl Plan {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let start = Instant::now();
         Self {
-            start,
-            now: start,
+            now: Instant::now(),
             hosts: Vec::new(),
             nats: Vec::new(),
             edges: Vec::new(),
             latency: millis(20),
             jitter: Duration::ZERO,
             loss_per_mille: 0,
+            astray: Vec::new(),
             packets: Vec::new(),
             sequence: 0,
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
@@ -166,6 +166,11 @@ impl World {
     }
 
     pub fn add(&mut self, plan: Plan) -> usize {
+        let edges = plan.edges.iter().map(|(edge, transport)| self.server(*edge, *transport)).collect();
+        self.add_with(plan, edges)
+    }
+
+    pub fn add_with(&mut self, plan: Plan, edges: Vec<EdgeServer>) -> usize {
         let components = if plan.mux { &[RTP][..] } else { &[RTP, RTCP][..] };
         let mut sockets = Vec::new();
         for ip in &plan.sockets {
@@ -178,8 +183,12 @@ impl World {
             role: plan.role,
             mux: plan.mux,
             sockets: sockets.clone(),
-            stun_servers: if plan.nat.is_some() { self.edges.iter().map(|edge| edge.address).take(1).collect() } else { vec![] },
-            edges: plan.edges.iter().map(|(edge, transport)| self.server(*edge, *transport)).collect(),
+            stun_servers: if plan.nat.is_some() {
+                self.edges.iter().map(|edge| edge.address).take(1).collect()
+            } else {
+                vec![]
+            },
+            edges,
             relay_only: plan.relay_only,
         };
         let seed = [self.hosts.len() as u8 + 1 + (self.random >> 56) as u8; 32];
@@ -427,7 +436,7 @@ impl World {
             None => (to, self.hosts.iter().find(|host| host.sockets.contains(&from)).and_then(|host| host.nat)),
         };
         let found = self.hosts.iter().position(|host| host.nat == behind && host.sockets.contains(&to));
-        let Some(host) = found else { return };
+        let Some(host) = found else { return self.astray.push((from, to, bytes.to_vec())) };
         let socket = self.hosts[host].sockets.iter().position(|socket| *socket == to).unwrap();
         let input = self.hosts[host].agent.handle_datagram(self.now, SocketId(socket as u8), from, bytes);
         self.take_input(host, input);
