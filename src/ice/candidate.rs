@@ -78,7 +78,8 @@ pub fn priority(kind: Kind, local_preference: u16, component: Component) -> u32 
 /// Priority of a pair (RFC 8445 section 6.1.2.3).
 pub fn pair_priority(controlling: u32, controlled: u32) -> u64 {
     let (least, most) = (controlling.min(controlled), controlling.max(controlled));
-    (u64::from(least) << 32) + 2 * u64::from(most) + u64::from(controlling > controlled)
+    // A peer may claim more than the 31 bits that a candidate has.
+    (u64::from(least) << 32).saturating_add(2 * u64::from(most) + u64::from(controlling > controlled))
 }
 
 /// A UDP candidate, ours or the peer's.
