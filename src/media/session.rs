@@ -54,7 +54,8 @@ impl PayloadNumbers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceRule {
     /// Plain RTP: the address of the peer's description at any port, or, where the gateway's setting allows it, the
-    /// address that its signalling came from. SRTP is authenticated, so its packets count from any address.
+    /// address that its signalling came from. SRTP is authenticated, so its packets count from any address; a DTLS
+    /// handshake, which is not yet, only from these.
     Address { signalled: IpAddr, symmetric: Option<IpAddr> },
     /// The ICE agent vouches for what the shell hands in.
     Ice,
@@ -83,7 +84,7 @@ pub struct Session {
     pub receive: Vec<(u8, Codec)>,
     /// telephone-event (RFC 4733), when agreed.
     pub telephone_event: Option<PayloadNumbers>,
-    /// Comfort noise (RFC 3389), when agreed. It is always understood as payload type 13.
+    /// Comfort noise (RFC 3389), when agreed. It is always understood as payload type 13; we send silence as audio.
     pub comfort_noise: Option<PayloadNumbers>,
     /// Milliseconds of audio in a packet of ours; clamped to 10..=60 and to a multiple of 10.
     pub ptime_ms: u32,

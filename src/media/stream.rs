@@ -155,6 +155,8 @@ impl Stream {
     pub fn handle_packet(&mut self, component: Component, source: SocketAddr, packet: &[u8], now: Instant) {
         let outcome = match mux::classify(packet) {
             _ if packet.len() > limits::PACKET_BYTES_MAX => Err(DropReason::Malformed),
+            // No peer of ours sends audio to the port of RTCP.
+            Kind::Rtp if component == Component::Rtcp => Err(DropReason::WrongSource),
             Kind::Rtp => self.handle_rtp(component, source, packet, now),
             Kind::Rtcp => self.handle_rtcp(component, source, packet, now),
             Kind::Dtls => self.handle_dtls(component, source, packet, now),
