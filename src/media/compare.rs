@@ -75,7 +75,7 @@ fn sound(pcm: &[i16], window: usize) -> Option<(usize, usize)> {
     let threshold = threshold(pcm, window);
     let mut loud = pcm.chunks(window).enumerate().filter(|(_, chunk)| energy(chunk) >= threshold).map(|(i, _)| i);
     let first = loud.next()?;
-    let last = loud.last().unwrap_or(first);
+    let last = loud.next_back().unwrap_or(first);
     Some((first * window, ((last + 1) * window).min(pcm.len())))
 }
 

@@ -112,7 +112,7 @@ impl RtcpSession {
             .wrapping_sub(block.delay_since_last_sender_report);
         // A clock that lies by a little makes it negative, by much makes it huge.
         if round_trip < limits::ROUND_TRIP_SECS_MAX << 16 {
-            self.round_trip = Some(Duration::from_nanos(u64::from(round_trip) * 1_000_000_000 >> 16));
+            self.round_trip = Some(Duration::from_nanos((u64::from(round_trip) * 1_000_000_000) >> 16));
         } else if (round_trip as i32) < 0 {
             self.round_trip = Some(Duration::ZERO);
         }

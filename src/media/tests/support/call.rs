@@ -160,7 +160,7 @@ pub fn speech(rate: u32, millis: u32) -> Vec<i16> {
             let t = i as f32 / rate as f32;
             low += 0.3 * ((noise >> 16) as i16 as f32 / 4.0 - low);
             let envelope = 0.6 + 0.4 * (t * 7.0).sin();
-            ((low + 3_000.0 * (t * 180.0 * 6.28).sin()) * envelope) as i16
+            ((low + 3_000.0 * (t * 180.0 * std::f32::consts::TAU).sin()) * envelope) as i16
         })
         .collect()
 }
