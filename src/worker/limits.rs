@@ -1,0 +1,39 @@
+//! What a worker holds and how long it waits. Each limit is named once.
+
+use std::time::Duration;
+
+/// Calls of one media thread.
+pub const CALLS_PER_THREAD: usize = 4096;
+
+/// Commands that wait for a media thread; a full queue refuses the call that asks.
+pub const COMMANDS_MAX: usize = 16 * 1024;
+
+/// Events of one call's media that wait for its control; a call that does not read them is closed.
+pub const MEDIA_EVENTS_MAX: usize = 256;
+
+/// Datagrams taken from one socket before the next has its turn.
+pub const DATAGRAMS_PER_TURN: usize = 8;
+
+/// Sockets of one call: RTP and RTCP of two address families.
+pub const SOCKETS_PER_CALL: usize = 4;
+
+/// Audio that is handed to the stream ahead of its time.
+pub const PLAY_AHEAD: Duration = Duration::from_millis(400);
+
+/// Audio that is asked for when a playback that goes on has less than this left.
+pub const PLAY_LOW: Duration = Duration::from_millis(1500);
+
+/// Recorded audio in one piece: `kill -9` costs at most this much, and one piece on its way to the disk.
+pub const RECORDED_PIECE: Duration = Duration::from_millis(100);
+
+/// Pieces of recorded audio that wait for the disk; more is a disk that does not keep up.
+pub const RECORDED_PIECES_MAX: usize = 64;
+
+/// How long a closed call may take to give its relay back.
+pub const RELEASE: Duration = Duration::from_secs(3);
+
+/// DSCP EF (RFC 3246) in the traffic class field.
+pub const TRAFFIC_CLASS: u8 = 46 << 2;
+
+/// Receive and send buffer of a media socket.
+pub const SOCKET_BYTES: usize = 128 * 1024;
