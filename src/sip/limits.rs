@@ -181,3 +181,12 @@ pub const REFRESH_STEP: Duration = Duration::from_secs(5);
 
 /// OPTIONS of ours at once.
 pub const PINGS_MAX: usize = 4_096;
+
+/// Requests that a proxy forwards at once, unless set otherwise; one beyond gets a 503.
+pub const FORWARDED_MAX: usize = 20_000;
+
+/// Targets that a proxy tries for one request, over all redirections.
+pub const PROXY_TARGETS_MAX: usize = 16;
+
+/// Timer C (RFC 3261 section 16.6: more than three minutes): how long a forwarded INVITE may stay without news.
+pub const TIMER_C: Duration = Duration::from_secs(185);

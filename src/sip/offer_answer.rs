@@ -32,6 +32,8 @@ pub struct OfferAnswer {
     agreed: Option<Agreed>,
     /// Our offer under way, with the state before it.
     pending: Option<Pending>,
+    /// Our last offer, whose answer may be followed by another one: of a fork, or after early media.
+    answered: Option<Pending>,
     payload_types: PayloadTypes,
     /// Our SDES keys so far, one per suite, so that a re-offer does not reset a stream.
     sdes_keys: Vec<(CryptoSuite, MasterKey)>,
@@ -92,6 +94,7 @@ impl OfferAnswer {
             last_local: None,
             agreed: None,
             pending: None,
+            answered: None,
             payload_types: PayloadTypes::default(),
             sdes_keys: Vec::new(),
             ice_controlling: None,
@@ -173,6 +176,7 @@ impl OfferAnswer {
         let mut lines: Vec<_> = offer.media.iter().map(MediaDescription::refused).collect();
         lines[choice.index] = line;
         self.agreed = Some(Agreed { index: choice.index, remote: offer.clone(), media: media.clone() });
+        self.answered = None;
         Ok((media, self.write(local, lines)))
     }
 
@@ -211,17 +215,20 @@ impl OfferAnswer {
         text
     }
 
-    /// The peer's answer to our offer.
+    /// The peer's answer to our offer. Another one may follow and replaces it: what early media promised, or a fork.
     ///
     /// # Errors
     /// [`Refusal`], the peer's fault: the exchange failed, and a new call with it; a running call stays as it was.
     pub fn on_answer(&mut self, answer: &SessionDescription) -> Result<Media, Refusal> {
-        let pending = self.pending.take().ok_or(Refusal::NothingOffered)?;
+        let again = self.pending.is_none();
+        let pending = self.pending.take().or(self.answered.take()).ok_or(Refusal::NothingOffered)?;
         let agreed = self.agree_to_answer(&pending, answer);
         match &agreed {
             Ok(media) => {
                 self.agreed = Some(Agreed { index: pending.index, remote: answer.clone(), media: media.clone() });
+                self.answered = Some(pending);
             }
+            Err(_) if again => self.answered = Some(pending),
             Err(_) => self.last_local = pending.before,
         }
         agreed

@@ -572,3 +572,16 @@ fn the_peer_s_hold_answer_to_our_offer_is_heard() {
     assert_eq!(media.direction, Direction::Inactive);
     assert!(media.is_on_hold());
 }
+
+#[test]
+fn a_second_answer_to_the_same_offer_replaces_the_first() {
+    let mut ours = ours();
+    ours.offer(&local());
+    ours.on_answer(&sdp("m=audio 7078 RTP/AVP 0\n")).unwrap();
+    let media = ours.on_answer(&sdp("m=audio 7090 RTP/AVP 8\n")).unwrap();
+    assert_eq!((media.codec, media.remote_rtp), (Codec::Pcma, Some(address("192.0.2.1:7090"))));
+    assert_eq!(ours.on_answer(&sdp("m=audio 7090 RTP/AVP 18\n")), Err(Refusal::NoCodec));
+    assert_eq!(ours.media(), Some(&media));
+    ours.answer(&sdp("m=audio 7078 RTP/AVP 0\n"), &local()).unwrap();
+    assert_eq!(ours.on_answer(&sdp("m=audio 7090 RTP/AVP 8\n")), Err(Refusal::NothingOffered));
+}

@@ -3,6 +3,7 @@
 mod answering;
 mod network;
 mod outgoing;
+mod proxied;
 mod refusing;
 mod reliable;
 mod room;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_sip::io::{Action, Answer, Question, QuestionId};
-use postern_sip::{CallEvent, ConnId, Core, Message, Source, Transport, UserAgent};
+use postern_sip::proxy_io::ProxyEvent;
+use postern_sip::{CallEvent, ConnId, Core, Message, Proxy, Source, Transport, UserAgent};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
@@ -22,14 +23,51 @@ pub struct Weather {
 
 pub const CALM: Weather = Weather { latency_ms: 1, jitter_ms: 0, lost_percent: 0, doubled_percent: 0 };
 
+/// What stands at an address.
+pub enum Node {
+    Agent(Box<UserAgent>),
+    Proxy(Box<Proxy>),
+}
+
 pub struct Party {
-    pub agent: UserAgent,
+    pub node: Node,
     pub address: IpAddr,
     /// Names in its certificate.
     pub names: Arc<[String]>,
     pub events: Vec<CallEvent>,
+    pub proxied: Vec<ProxyEvent>,
     /// Requests and responses that it sent, in order, decoded.
     pub sent: Vec<Message>,
+}
+
+impl Party {
+    pub fn core(&mut self) -> &mut dyn Core {
+        match &mut self.node {
+            Node::Agent(agent) => agent.as_mut(),
+            Node::Proxy(proxy) => proxy.as_mut(),
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match &self.node {
+            Node::Agent(agent) => agent.next_timeout(),
+            Node::Proxy(proxy) => proxy.next_timeout(),
+        }
+    }
+
+    pub fn agent(&mut self) -> &mut UserAgent {
+        match &mut self.node {
+            Node::Agent(agent) => agent,
+            Node::Proxy(_) => panic!("a proxy stands here"),
+        }
+    }
+
+    pub fn proxy(&mut self) -> &mut Proxy {
+        match &mut self.node {
+            Node::Proxy(proxy) => proxy,
+            Node::Agent(_) => panic!("a user agent stands here"),
+        }
+    }
 }
 
 enum Delivery {
@@ -71,10 +109,10 @@ impl Network {
         }
     }
 
-    pub fn join(&mut self, agent: UserAgent, address: IpAddr, name: &str) -> usize {
+    pub fn join(&mut self, node: Node, address: IpAddr, name: &str) -> usize {
         self.names.insert(name.into(), address);
         let names = Arc::from([name.to_string()]);
-        self.parties.push(Party { agent, address, names, events: Vec::new(), sent: Vec::new() });
+        self.parties.push(Party { node, address, names, events: Vec::new(), proxied: Vec::new(), sent: Vec::new() });
         self.parties.len() - 1
     }
 
@@ -99,8 +137,7 @@ impl Network {
         }
         // A loop that goes on for ever in no time is a fault of its own.
         for _ in 0..2_000_000 {
-            let timer =
-                self.parties.iter().enumerate().filter_map(|(at, one)| Some((one.agent.next_timeout()?, at))).min();
+            let timer = self.parties.iter().enumerate().filter_map(|(at, one)| Some((one.next_timeout()?, at))).min();
             let delivery = self.queue.keys().next().map(|(at, _)| *at);
             let timer_first = timer.is_some_and(|(at, _)| delivery.is_none_or(|delivery| at < delivery));
             let next = if timer_first { timer.map(|(at, _)| at) } else { delivery };
@@ -111,7 +148,7 @@ impl Network {
             self.now = self.now.max(next);
             let touched = if timer_first {
                 let party = timer.map_or(0, |(_, party)| party);
-                self.parties[party].agent.handle_timeout(self.now);
+                self.parties[party].core().handle_timeout(self.now);
                 party
             } else {
                 let (_, delivery) = self.queue.pop_first().unwrap();
@@ -131,7 +168,7 @@ impl Network {
         let mine: Vec<_> = mine.into_iter().map(|(from, _)| *from).collect();
         for (one, conn) in mine {
             self.links.remove(&(one, conn));
-            self.parties[one].agent.handle_closed(conn, self.now);
+            self.parties[one].core().handle_closed(conn, self.now);
             self.flush(one);
         }
     }
@@ -149,7 +186,7 @@ impl Network {
     /// Takes a party's actions and events.
     pub fn flush(&mut self, party: usize) {
         let latency = Duration::from_millis(self.weather.latency_ms);
-        while let Some(action) = self.parties[party].agent.poll_action() {
+        while let Some(action) = self.parties[party].core().poll_action() {
             match action {
                 Action::Connect { conn, transport, remote, .. } => {
                     self.after(latency, Delivery::Connect { from: party, conn, transport, remote });
@@ -180,8 +217,10 @@ impl Network {
                 }
             }
         }
-        while let Some(event) = self.parties[party].agent.poll_event() {
-            self.parties[party].events.push(event);
+        let Party { node, events, proxied, .. } = &mut self.parties[party];
+        match node {
+            Node::Agent(agent) => events.extend(std::iter::from_fn(|| agent.poll_event())),
+            Node::Proxy(proxy) => proxied.extend(std::iter::from_fn(|| proxy.poll_event())),
         }
     }
 
@@ -214,29 +253,29 @@ impl Network {
         match delivery {
             Delivery::Connect { from, conn, transport, remote } => self.connect(from, conn, transport, remote),
             Delivery::Connected { to, conn, local, names } => {
-                self.parties[to].agent.handle_connected(conn, local, names, now);
+                self.parties[to].core().handle_connected(conn, local, names, now);
                 to
             }
             Delivery::ConnectFailed { to, conn } => {
-                self.parties[to].agent.handle_connect_failed(conn, now);
+                self.parties[to].core().handle_connect_failed(conn, now);
                 to
             }
             Delivery::Bytes { to, conn, bytes } => {
                 if self.links.contains_key(&(to, conn)) && !self.dead.contains(&to) {
-                    self.parties[to].agent.handle_bytes(conn, &bytes, now);
+                    self.parties[to].core().handle_bytes(conn, &bytes, now);
                 }
                 to
             }
             Delivery::Closed { to, conn } => {
-                self.parties[to].agent.handle_closed(conn, now);
+                self.parties[to].core().handle_closed(conn, now);
                 to
             }
             Delivery::Datagram { to, local, remote, bytes } => {
-                self.parties[to].agent.handle_datagram(local, remote, &bytes, now);
+                self.parties[to].core().handle_datagram(local, remote, &bytes, now);
                 to
             }
             Delivery::Resolved { to, question, answer } => {
-                self.parties[to].agent.handle_resolved(question, answer, now);
+                self.parties[to].core().handle_resolved(question, answer, now);
                 to
             }
         }
@@ -256,7 +295,7 @@ impl Network {
         let of = |party: &Party| if secure { party.names.clone() } else { Arc::from([]) };
         let source = Source { transport, local: remote, remote: local, names: of(&self.parties[from]), conn: None };
         let names = of(&self.parties[to]);
-        match self.parties[to].agent.handle_accepted(source, self.now) {
+        match self.parties[to].core().handle_accepted(source, self.now) {
             Some(accepted) => {
                 self.links.insert((from, conn), (to, accepted));
                 self.links.insert((to, accepted), (from, conn));

@@ -10,11 +10,9 @@ use postern_sip::sdp::SessionDescription;
 use postern_sip::sdp_media::Direction;
 use postern_sip::user_agent_io::{EndCause, Invite};
 use postern_sip::user_agent_options::UserAgentOptions;
-use postern_sip::{
-    CallEvent, CallHandle, Core as _, Message, Method, NameAddr, Request, Response, StatusCode, Uri, UserAgent,
-};
+use postern_sip::{CallEvent, CallHandle, Message, Method, NameAddr, Request, Response, StatusCode, Uri, UserAgent};
 
-use crate::network::Network;
+use crate::network::{Network, Node};
 
 pub const A: usize = 0;
 pub const B: usize = 1;
@@ -52,7 +50,7 @@ pub fn room_with(parties: usize, change: impl Fn(usize, &mut UserAgentOptions)) 
         let mut options = options(party);
         change(party, &mut options);
         let agent = UserAgent::new(options, [party as u8 + 1; 32]);
-        net.join(agent, address(party), &format!("party{party}.example.test"));
+        net.join(Node::Agent(Box::new(agent)), address(party), &format!("party{party}.example.test"));
     }
     Room { net }
 }
@@ -115,7 +113,7 @@ impl Room {
     }
 
     pub fn agent(&mut self, party: usize) -> &mut UserAgent {
-        &mut self.net.parties[party].agent
+        self.net.parties[party].agent()
     }
 
     pub fn events(&mut self, party: usize) -> Vec<CallEvent> {
@@ -189,7 +187,7 @@ impl Room {
         let wire = format!("{}\r\n\r\n{body}", head.trim().replace('\n', "\r\n"));
         let now = self.net.now;
         let local = (address(party), 5060).into();
-        self.agent(party).handle_datagram(local, "192.0.2.9:5060".parse().unwrap(), wire.as_bytes(), now);
+        self.net.parties[party].core().handle_datagram(local, "192.0.2.9:5060".parse().unwrap(), wire.as_bytes(), now);
         self.run(Duration::from_millis(10));
         self.net.parties[party].sent[before..].to_vec()
     }
@@ -207,8 +205,11 @@ impl Room {
     pub fn assert_empty(&mut self) {
         self.run(Duration::from_secs(100));
         for party in 0..self.net.parties.len() {
-            assert_eq!(self.agent(party).calls(), 0, "party {party}");
-            assert_eq!(self.agent(party).endpoint().transactions(), (0, 0), "party {party}");
+            let (busy, transactions) = match &self.net.parties[party].node {
+                Node::Agent(agent) => (agent.calls(), agent.endpoint().transactions()),
+                Node::Proxy(proxy) => (proxy.forwarding(), proxy.endpoint().transactions()),
+            };
+            assert_eq!((busy, transactions), (0, (0, 0)), "party {party}");
         }
     }
 }

@@ -11,23 +11,25 @@ use postern_sip::{CallEvent, CallHandle, Method};
 use crate::network::{Network, Weather};
 use crate::room::{A, B, Room, SECOND, invite, local, negotiation, room, sdp, uri};
 
-const STORM: Weather = Weather { latency_ms: 20, jitter_ms: 300, lost_percent: 25, doubled_percent: 10 };
+pub const STORM: Weather = Weather { latency_ms: 20, jitter_ms: 300, lost_percent: 25, doubled_percent: 10 };
 
 /// What a called role does by itself: answers calls and offers, hangs up after a while, confirms BYEs.
 #[derive(Default)]
-struct Roles {
-    negotiations: BTreeMap<(usize, CallHandle), OfferAnswer>,
-    ended: BTreeMap<(usize, CallHandle), Vec<EndCause>>,
-    established: usize,
-    answers: usize,
+pub struct Roles {
+    pub negotiations: BTreeMap<(usize, CallHandle), OfferAnswer>,
+    pub ended: BTreeMap<(usize, CallHandle), Vec<EndCause>>,
+    pub established: usize,
     reoffered: usize,
 }
 
 impl Roles {
-    fn act(&mut self, net: &mut Network, party: usize) {
+    pub fn act(&mut self, net: &mut Network, party: usize) {
         let events = std::mem::take(&mut net.parties[party].events);
+        if events.is_empty() {
+            return;
+        }
         let now = net.now;
-        let agent = &mut net.parties[party].agent;
+        let agent = net.parties[party].agent();
         for event in events {
             match event {
                 CallEvent::Incoming { call, offer, .. } => {
@@ -47,7 +49,6 @@ impl Roles {
                 CallEvent::Answer { call, answer } => {
                     let own = self.negotiations.get_mut(&(party, call)).unwrap();
                     own.on_answer(&answer).unwrap();
-                    self.answers += 1;
                 }
                 CallEvent::OfferRefused { call, .. } => {
                     self.negotiations.get_mut(&(party, call)).unwrap().on_offer_failed();
@@ -61,7 +62,13 @@ impl Roles {
         }
     }
 
-    fn reoffer(&mut self, agent: &mut postern_sip::UserAgent, party: usize, call: CallHandle, now: std::time::Instant) {
+    pub fn reoffer(
+        &mut self,
+        agent: &mut postern_sip::UserAgent,
+        party: usize,
+        call: CallHandle,
+        now: std::time::Instant,
+    ) {
         let own = self.negotiations.get_mut(&(party, call)).unwrap();
         if own.is_offering() {
             return;
@@ -104,7 +111,7 @@ fn stormy_call(seed: u64, delayed: bool) -> (Roles, Room) {
     (roles, room)
 }
 
-fn with_seed(old: Network, seed: u64) -> Network {
+pub fn with_seed(old: Network, seed: u64) -> Network {
     let mut net = Network::new(seed);
     net.now = old.now;
     net.parties = old.parties;

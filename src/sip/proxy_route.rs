@@ -1,0 +1,203 @@
+//! The way of requests through a proxy: our Record-Route and Route entries, and loops (RFC 3261 sections 16.3, 16.4, 16.6).
+//!
+//! Our entries look like `<sip:CONN-EPOCH-MAC@host;transport=tls;lr;loop=HASH>`. CONN names the connection of the peer that
+//! they face, EPOCH this run of ours, MAC ties both to the Call-ID: nobody makes us a relay to wherever it likes.
+
+use std::fmt::Write as _;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::header_name::HeaderName;
+use crate::message::Request;
+use crate::name_addr::NameAddr;
+use crate::own_uri;
+use crate::proxy_io::ProxyOptions;
+use crate::source::{ConnId, Source, Transport};
+use crate::target::Target;
+use crate::uri::{SipUri, Uri};
+
+/// What our route entries of a request say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passage {
+    /// The connection of the peer that the last of our entries faces.
+    pub conn: Option<ConnId>,
+    /// That peer is to be reached by TLS only.
+    pub secured: bool,
+    /// That peer came by UDP.
+    udp: bool,
+}
+
+impl Passage {
+    /// The next hop of a request that passes.
+    pub fn lead(&self, hop: Target) -> Target {
+        let mut hop = hop.over(self.conn);
+        if self.udp && !hop.uri.has_param("transport") && !hop.uri.secure {
+            hop.uri.set_param("transport", Some(Transport::Udp.param()));
+        }
+        if self.secured { hop.secured() } else { hop }
+    }
+}
+
+/// What a request's route set makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Routed {
+    /// No entry of ours: not a request of a dialog that came through us.
+    NotOurs,
+    Passing(Passage),
+    /// An entry of ours that we did not sign for this call.
+    Forged,
+}
+
+/// Signs and reads our route entries.
+pub(crate) struct Routes {
+    mac: Hmac<Sha256>,
+    /// Connections of another run of ours mean nothing.
+    epoch: u32,
+}
+
+impl Routes {
+    pub fn new(key: [u8; 32], epoch: u32) -> Self {
+        // Any length is a key for HMAC.
+        let mac = Hmac::new_from_slice(&key).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        Self { mac, epoch }
+    }
+
+    fn sign(&self, call_id: &str, conn: u64, epoch: u32) -> String {
+        let mut mac = self.mac.clone();
+        mac.update(format!("{conn:x} {epoch:x} {call_id}").as_bytes());
+        hex(&mac.finalize().into_bytes()[..12])
+    }
+
+    fn entry(&self, base: SipUri, call_id: &str, conn: Option<ConnId>, loop_hash: &str) -> NameAddr {
+        let conn = conn.map_or(0, |conn| conn.0);
+        let signature = self.sign(call_id, conn, self.epoch);
+        let user = format!("{conn:x}-{:x}-{signature}", self.epoch);
+        NameAddr::new(base.with_user(&user).with_param("lr", None).with_param("loop", Some(loop_hash)))
+    }
+
+    /// Writes our entries into a request that goes on to `target`: one for each side, so that a later request tells by
+    /// their order which way it goes; a single one where both sides look alike and nobody has a connection. `hash` is the
+    /// [`loop_hash`] of the request as it came.
+    pub fn record(&self, request: &mut Request, hash: &str, options: &ProxyOptions, source: &Source, target: &Target) {
+        let Ok(call_id) = request.headers.call_id().map(String::from) else { return };
+        let near = own_uri::seen_by(&options.endpoint, source);
+        let far = own_uri::towards(&options.endpoint, &options.addresses, target);
+        let two = near != far || source.conn.is_some();
+        request.headers.push_first(HeaderName::RecordRoute, self.entry(near, &call_id, source.conn, hash));
+        if two {
+            request.headers.push_first(HeaderName::RecordRoute, self.entry(far, &call_id, None, hash));
+        }
+    }
+
+    /// Whether an entry is one that we, or our like with the same key, wrote for this call. `None`: not of our form.
+    fn read(&self, uri: &SipUri, call_id: &str) -> Option<Result<Option<ConnId>, ()>> {
+        let user = uri.user()?;
+        let mut parts = user.splitn(3, '-');
+        let conn = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let epoch = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let signature = parts.next()?;
+        if self.sign(call_id, conn, epoch) != signature {
+            return Some(Err(()));
+        }
+        Some(Ok((epoch == self.epoch && conn != 0).then_some(ConnId(conn))))
+    }
+
+    /// Takes our entries off the top of a request's route set (RFC 3261 section 16.4).
+    pub fn preprocess(&self, request: &mut Request, options: &ProxyOptions, source: &Source) -> Routed {
+        let Ok(call_id) = request.headers.call_id().map(String::from) else { return Routed::NotOurs };
+        self.undo_strict_routing(request, options);
+        let mut passage = None;
+        while let Ok(routes) = request.headers.routes() {
+            let Some(Uri::Sip(top)) = routes.first().map(|route| route.uri.clone()) else { break };
+            if !options.is_ours(&top) {
+                break;
+            }
+            match self.read(&top, &call_id) {
+                Some(Ok(conn)) => {
+                    let conn = conn.filter(|conn| Some(*conn) != source.conn);
+                    let transport = top.param("transport").and_then(|name| Transport::from_param(&name));
+                    let secured = top.secure || transport == Some(Transport::Tls);
+                    passage = Some(Passage { conn, secured, udp: transport == Some(Transport::Udp) });
+                }
+                Some(Err(())) => return Routed::Forged,
+                // A route that was configured to lead here.
+                None => {}
+            }
+            request.headers.pop_first_value(HeaderName::Route);
+        }
+        passage.map_or(Routed::NotOurs, Routed::Passing)
+    }
+
+    /// A strict router before us made our entry the Request-URI; what was it stands last among the routes.
+    fn undo_strict_routing(&self, request: &mut Request, options: &ProxyOptions) {
+        let ours = request.uri.as_sip().is_some_and(|uri| options.is_ours(uri) && uri.is_loose_router());
+        let Ok(mut routes) = request.headers.routes() else { return };
+        if !ours {
+            return;
+        }
+        if let Some(last) = routes.pop() {
+            let entry = NameAddr::new(std::mem::replace(&mut request.uri, last.uri));
+            request.headers.remove(HeaderName::Route);
+            request.headers.push(HeaderName::Route, entry);
+            for route in routes {
+                request.headers.push(HeaderName::Route, route);
+            }
+        }
+    }
+
+    /// Did this very request pass here before? (RFC 3261 section 16.3; one that was changed on its way is a spiral, and
+    /// may pass.)
+    pub fn is_loop(&self, request: &Request, options: &ProxyOptions) -> bool {
+        let (Ok(call_id), Ok(entries)) = (request.headers.call_id(), request.headers.record_routes()) else {
+            return false;
+        };
+        let hash = loop_hash(request);
+        entries.iter().filter_map(|entry| entry.uri.as_sip()).any(|uri| {
+            options.is_ours(uri)
+                && uri.param("loop").is_some_and(|known| known == hash)
+                && matches!(self.read(uri, call_id), Some(Ok(_)))
+        })
+    }
+}
+
+impl ProxyOptions {
+    /// Whether a URI names us: one of our names or addresses at a port that we listen on.
+    pub fn is_ours(&self, uri: &SipUri) -> bool {
+        let named = self.endpoint.host.as_ref() == Some(&uri.host)
+            || uri.host.address().is_some_and(|address| self.addresses.contains(&address))
+            || self.names.iter().any(|name| name.eq_ignore_ascii_case(&uri.host.to_string()));
+        let of_param = uri.param("transport").and_then(|name| Transport::from_param(&name));
+        let transport = of_param.unwrap_or(if uri.secure { Transport::Tls } else { Transport::Tcp });
+        let port = uri.port.unwrap_or(transport.default_port());
+        let mut ports = [self.endpoint.tcp_port, self.endpoint.tls_port].into_iter().flatten();
+        named && (ports.any(|own| own == port) || self.endpoint.udp.iter().any(|socket| socket.port() == port))
+    }
+}
+
+/// What a request has to keep for its second coming to be a loop (RFC 3261 section 16.6 step 8).
+pub(crate) fn loop_hash(request: &Request) -> String {
+    let mut hash = Sha256::new();
+    let text = |name: HeaderName| request.headers.value(name).unwrap_or_default().to_owned();
+    let parts = [
+        request.uri.to_string(),
+        request.headers.from_tag().unwrap_or_default(),
+        request.headers.to_tag().unwrap_or_default(),
+        text(HeaderName::CallId),
+        request.headers.cseq().map_or(String::new(), |cseq| cseq.number.to_string()),
+        text(HeaderName::Route),
+        text(HeaderName::ProxyRequire),
+    ];
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hex(&hash.finalize()[..6])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
