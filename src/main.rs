@@ -72,11 +72,11 @@ fn run(command: Command) -> Result<ExitCode> {
 /// Runs the edge role until a signal ends it.
 #[cfg(feature = "edge")]
 async fn edge(path: PathBuf) -> Result<ExitCode> {
-    use postern_config::LogFormat;
+    use postern_config::{LogFormat, Role};
     use postern_edge::{Origin, Stop};
     use postern_telemetry::Format;
 
-    let loaded = match postern_config::load(&path, &postern_net::system::own_addresses()?) {
+    let loaded = match postern_config::load_role(&path, &postern_net::system::own_addresses()?, Role::Edge) {
         Ok(loaded) => loaded,
         Err(faults) => {
             for fault in faults {

@@ -218,7 +218,8 @@ impl Edge {
 
     fn try_reload(&mut self, path: &Path) -> Result<Vec<&'static str>, EdgeError> {
         let own_addresses = system::own_addresses()?;
-        let loaded = postern_config::load(path, &own_addresses).map_err(EdgeError::Configuration)?;
+        let loaded = postern_config::load_role(path, &own_addresses, postern_config::Role::Edge)
+            .map_err(EdgeError::Configuration)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ipnet::IpNet;
-use postern_config::{Config, Finding, Loaded, Opening, Purpose};
+use postern_config::{Config, Finding, GatewayStatus, Loaded, Opening, Purpose, RouterMode, Security};
 
 use crate::output;
 
@@ -74,9 +74,12 @@ fn describe(out: &mut String, loaded: &Loaded, own_addresses: &[IpAddr]) -> fmt:
     };
     writeln!(out, "{}: can be used{warnings}", config.path.display())?;
     openings(out, &config.openings())?;
-    peers(out, config)?;
-    tokens(out, config)?;
-    routes(out, config, own_addresses)
+    if config.roles.edge {
+        peers(out, config)?;
+        tokens(out, config)?;
+        routes(out, config, own_addresses)?;
+    }
+    calls(out, config)
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -90,6 +93,8 @@ fn openings(out: &mut String, openings: &[Opening]) -> fmt::Result {
             Purpose::Clients => "clients",
             Purpose::Peers => "peers of allocations",
             Purpose::Tokens => "callers with a certificate",
+            Purpose::Signalling => "SIP of gateways and routers",
+            Purpose::Media => "media of gateways and phones",
             Purpose::Metrics => "Prometheus; asks for no password",
         };
         let ports = if opening.ports.first == opening.ports.last {
@@ -161,6 +166,46 @@ fn routes(out: &mut String, config: &Config, own_addresses: &[IpAddr]) -> fmt::R
     if commands.keys().any(|command| command.contains(INSIDE_ADDRESS_UNKNOWN)) {
         let what = "is this edge's address on their side, or that of the router between";
         writeln!(out, "{INSIDE_ADDRESS_UNKNOWN} {what}: no address of this machine lies in their network.")?;
+    }
+    Ok(())
+}
+
+/// Who may call, under which plan, and where calls go.
+fn calls(out: &mut String, config: &Config) -> fmt::Result {
+    if config.gateways.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nCalls are taken from")?;
+    for gateway in &config.gateways {
+        let plan = config.dial_plans.iter().find(|plan| plan.name == gateway.dial_plan);
+        let security = match plan.map(|plan| plan.security) {
+            Some(Security::Secured) => "mutual TLS and SRTP",
+            Some(Security::SipSecured) => "mutual TLS",
+            _ => "TCP or TLS",
+        };
+        let status = match gateway.status {
+            GatewayStatus::Enabled => "",
+            GatewayStatus::NoNewCalls => "; new ones are answered 480",
+            GatewayStatus::Disabled => "; disabled: answered 403",
+        };
+        writeln!(out, "  {:<22} into plan {}, by {security}{status}", gateway.peer.to_string(), gateway.dial_plan)?;
+    }
+    for group in &config.hunt_groups {
+        writeln!(out, "  {:<22} into plan {}, to {}", group.gateway.to_string(), group.dial_plan, group.pilot)?;
+    }
+    if let Some(router) = &config.router {
+        let how = match router.mode {
+            RouterMode::Redirect => "redirected",
+            RouterMode::Proxy => "proxied",
+            RouterMode::SingleHop => "redirected straight to the workers of",
+        };
+        writeln!(out, "and {how} to {}", listed(&router.um_services))?;
+    }
+    if let Some(worker) = &config.worker {
+        let pairs = (u32::from(worker.rtp_ports.last) + 1 - u32::from(worker.rtp_ports.first).next_multiple_of(2)) / 2;
+        let edges: Vec<String> = worker.edges.iter().map(|edge| format!("{}:{}", edge.host, edge.port)).collect();
+        let edges = if edges.is_empty() { "none: the inside alone is served".into() } else { listed(&edges) };
+        writeln!(out, "Workers have {pairs} pairs of RTP ports; edges: {edges}")?;
     }
     Ok(())
 }
@@ -273,5 +318,35 @@ secrets = [{ id = "2026a", value = "sixteen-bytes-at-the-least" }]
     fn a_file_that_is_not_there_is_told_so() {
         let verdict = check(Path::new("/nonexistent/edge.toml"), &[]);
         assert!(!verdict.usable && verdict.report.starts_with("/nonexistent/edge.toml:1: does not exist"));
+    }
+
+    #[test]
+    fn a_call_tells_who_may_call_and_where_it_goes() {
+        let verdict = judged(
+            r#"[router]
+tcp = ["10.20.0.10:5060"]
+um_services = ["sip:10.20.0.20:5062;transport=tcp"]
+[[gateway]]
+address = "203.0.113.0/24"
+dial_plan = "office"
+[[gateway]]
+name = "gw.example.test"
+dial_plan = "office"
+status = "no-new-calls"
+[[dial_plan]]
+name = "office"
+pilots = ["7000"]
+"#,
+        );
+        assert!(verdict.usable, "{}", verdict.report);
+        for line in [
+            "router.tcp             tcp 10.20.0.10               5060         for SIP of gateways and routers",
+            "203.0.113.0/24         into plan office, by TCP or TLS",
+            "gw.example.test        into plan office, by TCP or TLS; new ones are answered 480",
+            "and redirected to sip:10.20.0.20:5062;transport=tcp",
+        ] {
+            assert!(verdict.report.contains(line), "no line {line:?} in\n{}", verdict.report);
+        }
+        assert!(!verdict.report.contains("Clients reach"), "{}", verdict.report);
     }
 }

@@ -21,7 +21,7 @@ const NETWORKS_MAX: usize = 64;
 pub fn examine(path: &Path) -> Report {
     let own_addresses = system::own_addresses().unwrap_or_default();
     let mut report = Report::default();
-    let config = match postern_config::load(path, &own_addresses) {
+    let config = match postern_config::load_role(path, &own_addresses, postern_config::Role::Edge) {
         Ok(loaded) => loaded.config,
         Err(faults) => {
             let fail = |fault: postern_config::Finding| {

@@ -77,7 +77,7 @@ fn nftables(out: &mut String, config: &Config) -> fmt::Result {
     let openings: Vec<Opening> = config.openings().into_iter().filter(|o| !o.address.is_loopback()).collect();
     writeln!(out, "#!/usr/sbin/nft -f")?;
     writeln!(out, "# Made by `postern firewall` from {}; make it anew when that changes.", config.path.display())?;
-    writeln!(out, "# To the addresses of the edge, only the ports below are open; other addresses are left alone.")?;
+    writeln!(out, "# To the addresses below, only the ports below are open; other addresses are left alone.")?;
     writeln!(out, "# Ports for administration, which stay open there too:")?;
     writeln!(out, "define administration = {{ 22 }}\n")?;
     // Declared first, so that the deletion does not fail where there is none yet.
@@ -122,6 +122,9 @@ fn input(out: &mut String, openings: &[Opening]) -> fmt::Result {
 
 fn output(out: &mut String, config: &Config) -> fmt::Result {
     let relay = &config.edge.relay;
+    if relay.addresses.iter().all(IpAddr::is_loopback) {
+        return Ok(());
+    }
     writeln!(out, "\tchain output {{\n\t\ttype filter hook output priority filter; policy accept;")?;
     writeln!(out, "\t\toifname \"lo\" accept")?;
     for address in relay.addresses.iter().filter(|address| !address.is_loopback()) {
@@ -215,6 +218,24 @@ secrets = [{ id = "2026a", value = "sixteen-bytes-at-the-least" }]
 listen = "10.20.0.10:9641"
 "#;
 
+    const CALL: &str = r#"[router]
+tcp = ["10.20.0.21:5060"]
+udp = ["10.20.0.21:5060"]
+um_services = ["sip:10.20.0.20:5062;transport=tcp"]
+[um]
+tcp = ["10.20.0.20:5062"]
+[worker]
+addresses = ["10.20.0.20"]
+rtp_ports = "20000-20999"
+[mailbox]
+[[gateway]]
+address = "203.0.113.0/24"
+dial_plan = "office"
+[[dial_plan]]
+name = "office"
+pilots = ["7000"]
+"#;
+
     fn config(text: &str) -> Config {
         let loaded = load_source(&Source::text("edge.toml", text, Path::new("/")), &[]);
         loaded.unwrap_or_else(|errors| panic!("{errors:?}")).config
@@ -275,6 +296,29 @@ listen = "10.20.0.10:9641"
     }
 
     #[test]
+    fn a_call_needs_its_own_ports_and_no_relay() {
+        let nftables = lines(Format::Nftables, CALL);
+        for line in [
+            "ip daddr 10.20.0.21 tcp dport 5060 accept comment \"router.tcp\"",
+            "ip daddr 10.20.0.21 udp dport 5060 accept comment \"router.udp\"",
+            "ip daddr 10.20.0.20 tcp dport 5062 accept comment \"um.tcp\"",
+            "ip daddr 10.20.0.20 tcp dport 5065 accept comment \"worker.slots\"",
+            "ip daddr 10.20.0.20 tcp dport 5067 accept comment \"worker.slots\"",
+            "ip daddr 10.20.0.20 udp dport 20000-20999 accept comment \"worker.rtp_ports\"",
+            "ip daddr 10.20.0.20 udp dport 20000-20999 notrack",
+            "ip daddr 10.20.0.20 meta l4proto { tcp, udp } drop",
+        ] {
+            assert!(nftables.iter().any(|l| l == line), "no line {line:?} in\n{}", nftables.join("\n"));
+        }
+        assert_eq!(nftables.iter().filter(|line| line.contains("comment")).count(), 6);
+        assert!(!nftables.join("\n").contains("chain output"));
+        let windows = lines(Format::Windows, CALL);
+        let rules: Vec<&String> = windows.iter().filter(|line| line.starts_with("New-NetFirewallRule")).collect();
+        assert_eq!(rules.len(), 6);
+        assert!(rules.iter().all(|rule| rule.contains(" -LocalPort ")), "a rule without ports: {rules:?}");
+    }
+
+    #[test]
     fn windows_rules_name_address_port_and_protocol() {
         let lines = lines(Format::Windows, EDGE);
         let rules: Vec<&String> = lines.iter().filter(|line| line.starts_with("New-NetFirewallRule")).collect();
@@ -290,6 +334,12 @@ listen = "10.20.0.10:9641"
 
     #[test]
     fn nft_accepts_the_rules() {
+        for text in [EDGE.to_string(), CALL.to_string(), format!("{CALL}{EDGE}")] {
+            nft_accepts(&text);
+        }
+    }
+
+    fn nft_accepts(text: &str) {
         let Ok(mut nft) = Command::new("nft")
             .args(["-c", "-f", "-"])
             .stdin(Stdio::piped())
@@ -300,7 +350,7 @@ listen = "10.20.0.10:9641"
             eprintln!("skipped: nft is not installed (Debian package nftables)");
             return;
         };
-        let rules = rules(&config(EDGE), Format::Nftables).expect("a string");
+        let rules = rules(&config(text), Format::Nftables).expect("a string");
         std::io::Write::write_all(&mut nft.stdin.take().expect("piped"), rules.as_bytes()).expect("nft reads");
         let done = nft.wait_with_output().expect("nft ends");
         let told = String::from_utf8_lossy(&done.stderr).into_owned();

@@ -105,7 +105,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn load(path: &Path) -> Result<Config> {
-    match postern_config::load(path, &[]) {
+    match postern_config::load_role(path, &[], postern_config::Role::Edge) {
         Ok(loaded) => Ok(loaded.config),
         Err(findings) => {
             let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
