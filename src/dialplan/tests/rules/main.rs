@@ -1,0 +1,8 @@
+//! Calls judged by gateways, plans and what their messages say.
+
+mod addresses;
+mod admission;
+mod any_message;
+mod mailbox;
+mod seals;
+mod support;
