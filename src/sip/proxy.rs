@@ -70,6 +70,15 @@ impl Proxy {
         self.contexts.len()
     }
 
+    /// Nothing is remembered of any request.
+    pub fn is_idle(&self) -> bool {
+        self.contexts.is_empty()
+            && self.by_server.is_empty()
+            && self.by_client.is_empty()
+            && self.deadlines.is_empty()
+            && self.endpoint.transactions() == (0, 0)
+    }
+
     /// The endpoint below, to look at its counters and connections.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint

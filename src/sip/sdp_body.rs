@@ -9,6 +9,7 @@ use crate::text::trim;
 
 /// What a body holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "read and taken apart at once, never stored")]
 pub enum Body {
     /// Nothing that a session could be described by.
     Empty,

@@ -191,15 +191,6 @@ impl Session {
         matches!(self.phase, Phase::Active)
     }
 
-    /// Every dialog that requests of the peer may name.
-    pub fn dialog_ids(&self) -> Vec<DialogId> {
-        let early = match &self.phase {
-            Phase::Outgoing(outgoing) => outgoing.early.as_slice(),
-            _ => &[],
-        };
-        self.dialog.iter().chain(early).map(|dialog| dialog.id().clone()).collect()
-    }
-
     /// When [`on_timeout`](Self::on_timeout) has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
@@ -250,6 +241,11 @@ impl Session {
     /// Ends the call without a word to the peer.
     pub fn finish(&mut self, wire: &mut Wire, cause: EndCause) {
         self.tell_end(wire, cause);
+        if let Phase::Outgoing(outgoing) = &self.phase {
+            for early in &outgoing.early {
+                wire.dialogs.remove(early.id());
+            }
+        }
         self.phase = Phase::Over;
     }
 

@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use crate::header_name::HeaderName;
-use crate::io::{ClientTx, FailCause};
+use crate::io::{ClientTx, FailCause, ServerTx};
+use crate::limits::SESSION_EXPIRES_SECS_MAX;
 use crate::message::Response;
 use crate::method::Method;
 use crate::sdp_body::Body;
-use crate::session::{AnswerBy, Exchange, Session};
+use crate::session::{AnswerBy, Exchange, Phase, Session};
 use crate::session_timer::Agreed;
 use crate::source::Source;
 use crate::status::StatusCode;
@@ -17,7 +18,7 @@ use crate::user_agent_wire::{Purpose, Wire};
 impl Session {
     /// Answers the peer's re-offer, or makes the offer that it asked for.
     pub fn answer_offer(&mut self, wire: &mut Wire, sdp: &str, now: Instant) -> Result<(), CommandError> {
-        let is_first = matches!(self.phase, crate::session::Phase::Incoming(_));
+        let is_first = matches!(self.phase, Phase::Incoming(_));
         match self.exchange.clone() {
             Exchange::OfferWanted(tx) if !is_first => self.accept_reinvite(wire, tx, sdp, true, now),
             Exchange::TheirOffer(AnswerBy::Reinvite(tx)) => self.accept_reinvite(wire, tx, sdp, false, now),
@@ -42,14 +43,7 @@ impl Session {
         Ok(())
     }
 
-    fn accept_reinvite(
-        &mut self,
-        wire: &mut Wire,
-        tx: crate::io::ServerTx,
-        sdp: &str,
-        carries_offer: bool,
-        now: Instant,
-    ) {
+    fn accept_reinvite(&mut self, wire: &mut Wire, tx: ServerTx, sdp: &str, carries_offer: bool, now: Instant) {
         self.exchange = if carries_offer { Exchange::OurOfferInResponse } else { Exchange::Idle };
         self.refresh_from(wire, tx);
         let Some((mut response, request)) = wire.response(tx, StatusCode::OK).zip(wire.endpoint.request(tx)) else {
@@ -217,7 +211,7 @@ impl Session {
                 let floor = response.headers.min_se_secs().ok().flatten().unwrap_or(0);
                 match self.timer.agreed() {
                     // Grows each time, so this ends.
-                    Some(agreed) if agreed.secs < floor => {
+                    Some(agreed) if agreed.secs < floor && floor <= SESSION_EXPIRES_SECS_MAX => {
                         self.timer.restart(Some(Agreed { secs: floor, ..agreed }), now);
                         self.refresh(wire, now);
                     }

@@ -72,14 +72,14 @@ impl TimerOptions {
             let Some(wanted) = self.session_expires_secs else { return UasTimer::Off };
             // A peer that knows nothing of timers is refreshed by us, which needs nothing of it.
             let we_refresh = running.map_or(!peer_has_timer, |running| running.we_refresh) || !peer_has_timer;
-            return UasTimer::On(Agreed { secs: wanted.max(floor), we_refresh });
+            return UasTimer::On(Agreed { secs: wanted.max(floor).min(SESSION_EXPIRES_SECS_MAX), we_refresh });
         };
         if asked.secs < self.floor_secs() {
             if peer_has_timer {
                 return UasTimer::TooSmall;
             }
             // A proxy put it in; nobody would understand a 422.
-            return UasTimer::On(Agreed { secs: floor, we_refresh: true });
+            return UasTimer::On(Agreed { secs: floor.min(SESSION_EXPIRES_SECS_MAX), we_refresh: true });
         }
         let secs = self.session_expires_secs.map_or(asked.secs, |wanted| asked.secs.min(wanted.max(floor)));
         let we_refresh = match asked.refresher {

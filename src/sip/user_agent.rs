@@ -59,6 +59,18 @@ impl UserAgent {
         self.sessions.len()
     }
 
+    /// Nothing is remembered of any call or request.
+    pub fn is_idle(&self) -> bool {
+        let wire = &self.wire;
+        self.sessions.is_empty()
+            && self.deadlines.is_empty()
+            && self.pings.is_empty()
+            && wire.dialogs.is_empty()
+            && wire.client.is_empty()
+            && wire.server.is_empty()
+            && wire.endpoint.transactions() == (0, 0)
+    }
+
     pub fn options(&self) -> &UserAgentOptions {
         &self.wire.options
     }
@@ -127,8 +139,8 @@ impl UserAgent {
             }
         }
         if session.is_over() {
-            for id in session.dialog_ids() {
-                self.wire.dialogs.remove(&id);
+            if let Some(dialog) = &session.dialog {
+                self.wire.dialogs.remove(dialog.id());
             }
             if let Some((tx, _)) = &session.last_ack {
                 self.wire.client.remove(tx);

@@ -585,3 +585,26 @@ fn a_second_answer_to_the_same_offer_replaces_the_first() {
     ours.answer(&sdp("m=audio 7078 RTP/AVP 0\n"), &local()).unwrap();
     assert_eq!(ours.on_answer(&sdp("m=audio 7090 RTP/AVP 8\n")), Err(Refusal::NothingOffered));
 }
+
+#[test]
+fn what_we_write_is_read_the_same_by_a_reader_of_others() {
+    let keyings = [OfferKeying::Plain, OfferKeying::SdesOptional, OfferKeying::Sdes, OfferKeying::Dtls];
+    for keying in keyings {
+        let (_, _, offer, answer) = exchange(keying, ours());
+        for text in [offer, answer] {
+            let theirs = sdp_types::Session::parse(text.as_bytes()).unwrap();
+            let ours = parse(&text);
+            assert_eq!(theirs.origin.sess_version, ours.origin.version);
+            let (media, line) = (&theirs.medias[0], &ours.media[0]);
+            assert_eq!(
+                (media.port, &media.proto, &media.fmt),
+                (line.port, &line.protocol.name().into(), &line.formats.join(" "))
+            );
+            let of = |name: &str| media.attributes.iter().filter(|one| one.attribute == name).count();
+            assert_eq!((of("rtpmap"), of("crypto")), (line.rtp_maps.len(), line.crypto.len()));
+            assert_eq!((of("candidate"), of("fingerprint")), (line.ice.candidates.len(), line.fingerprints.len()));
+            let direction = line.direction.unwrap().name();
+            assert_eq!(of(direction), 1);
+        }
+    }
+}

@@ -257,3 +257,39 @@ fn what_is_written_reads_back_the_same() {
     assert_eq!(description.encode(), text);
     assert_eq!(parse(&description.encode()), description);
 }
+
+#[test]
+fn damaged_descriptions_are_read_or_refused_and_what_was_read_reads_back() {
+    let text = format!(
+        "v=0\r\no=- 77 3 IN IP6 2001:db8::1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000/2 RTP/SAVP 9 0 101\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=rtcp:4003 IN IP4 192.0.2.2\r\n\
+         a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY_30}|2^31|1:1\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
+         a=candidate:1 1 UDP 99 192.0.2.1 4000 typ srflx raddr 10.0.0.1 rport 4000\r\n\
+         a=remote-candidates:1 192.0.2.9 4000\r\na=sendonly\r\nm=image 0 udptl t38\r\n"
+    );
+    let mut state = 1_u64;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let mut read = 0;
+    for _ in 0..4_000 {
+        let mut bytes = text.clone().into_bytes();
+        for _ in 0..1 + draw(6) {
+            let at = draw(bytes.len());
+            match draw(4) {
+                0 => bytes[at] = draw(256) as u8,
+                1 => bytes[at] = b"0123456789:|/ =\n"[draw(16)],
+                2 => drop(bytes.drain(at..(at + draw(20)).min(bytes.len()))),
+                _ => bytes.extend_from_within(at..(at + draw(20)).min(bytes.len())),
+            }
+        }
+        if let Ok(description) = SessionDescription::parse(&bytes) {
+            read += 1;
+            let written = description.encode();
+            let again = SessionDescription::parse(written.as_bytes()).unwrap();
+            assert_eq!(again.encode(), written, "{written}");
+        }
+    }
+    assert!(read > 2_000, "{read}");
+}

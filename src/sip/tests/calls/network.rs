@@ -19,9 +19,12 @@ pub struct Weather {
     pub jitter_ms: u64,
     pub lost_percent: u64,
     pub doubled_percent: u64,
+    /// With some of their bytes changed, cut out or repeated.
+    pub damaged_percent: u64,
 }
 
-pub const CALM: Weather = Weather { latency_ms: 1, jitter_ms: 0, lost_percent: 0, doubled_percent: 0 };
+pub const CALM: Weather =
+    Weather { latency_ms: 1, jitter_ms: 0, lost_percent: 0, doubled_percent: 0, damaged_percent: 0 };
 
 /// What stands at an address.
 pub enum Node {
@@ -45,6 +48,14 @@ impl Party {
         match &mut self.node {
             Node::Agent(agent) => agent.as_mut(),
             Node::Proxy(proxy) => proxy.as_mut(),
+        }
+    }
+
+    /// Nothing is left of any call.
+    pub fn is_idle(&self) -> bool {
+        match &self.node {
+            Node::Agent(agent) => agent.is_idle(),
+            Node::Proxy(proxy) => proxy.is_idle(),
         }
     }
 
@@ -243,8 +254,25 @@ impl Network {
             }
             let jitter = if self.weather.jitter_ms == 0 { 0 } else { self.rng.next_u64() % self.weather.jitter_ms };
             let wait = Duration::from_millis(self.weather.latency_ms + jitter);
-            let bytes = bytes.clone();
+            let mut bytes = bytes.clone();
+            if self.percent() < self.weather.damaged_percent {
+                self.damage(&mut bytes);
+            }
             self.after(wait, Delivery::Datagram { to, local: remote, remote: local, bytes });
+        }
+    }
+
+    fn damage(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..1 + self.rng.next_u64() % 4 {
+            let at = self.rng.next_u64() as usize % bytes.len();
+            let end = (at + 1 + self.rng.next_u64() as usize % 12).min(bytes.len());
+            match self.rng.next_u64() % 5 {
+                0 => bytes[at] = self.rng.next_u64() as u8,
+                1 => bytes[at] = b"0123456789;:,<>=\"\r\n -"[self.rng.next_u64() as usize % 21],
+                2 if end - at < bytes.len() => drop(bytes.drain(at..end)),
+                3 => bytes[at..end].reverse(),
+                _ => bytes.extend_from_within(at..end),
+            }
         }
     }
 

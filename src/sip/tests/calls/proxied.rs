@@ -510,11 +510,9 @@ fn calls_through_the_proxy_survive_a_storm() {
         let _ = room.agent(A).hang_up(out, None, now);
         both(&mut room, SECOND * 150);
         answered += roles.established;
-        for party in [A, B] {
-            assert_eq!(room.agent(party).calls(), 0, "seed {seed}");
+        for party in [A, B, P] {
+            assert!(room.net.parties[party].is_idle(), "seed {seed}, party {party}");
         }
-        assert_eq!(room.net.parties[P].proxy().forwarding(), 0, "seed {seed}");
-        assert_eq!(room.net.parties[P].proxy().endpoint().transactions(), (0, 0), "seed {seed}");
     }
     assert!(answered >= 26, "{answered} of 30");
 }

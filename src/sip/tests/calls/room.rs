@@ -205,11 +205,7 @@ impl Room {
     pub fn assert_empty(&mut self) {
         self.run(Duration::from_secs(100));
         for party in 0..self.net.parties.len() {
-            let (busy, transactions) = match &self.net.parties[party].node {
-                Node::Agent(agent) => (agent.calls(), agent.endpoint().transactions()),
-                Node::Proxy(proxy) => (proxy.forwarding(), proxy.endpoint().transactions()),
-            };
-            assert_eq!((busy, transactions), (0, (0, 0)), "party {party}");
+            assert!(self.net.parties[party].is_idle(), "party {party}");
         }
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use postern_sip::offer_answer::OfferAnswer;
 use postern_sip::sdp_media::Direction;
 use postern_sip::user_agent_io::EndCause;
-use postern_sip::{CallEvent, CallHandle, Method};
+use postern_sip::{CallEvent, CallHandle, Method, StatusCode};
 
 use crate::network::{Network, Weather};
 use crate::room::{A, B, Room, SECOND, invite, local, negotiation, room, sdp, uri};
 
-pub const STORM: Weather = Weather { latency_ms: 20, jitter_ms: 300, lost_percent: 25, doubled_percent: 10 };
+pub const STORM: Weather =
+    Weather { latency_ms: 20, jitter_ms: 300, lost_percent: 25, doubled_percent: 10, damaged_percent: 0 };
 
 /// What a called role does by itself: answers calls and offers, hangs up after a while, confirms BYEs.
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub struct Roles {
     pub negotiations: BTreeMap<(usize, CallHandle), OfferAnswer>,
     pub ended: BTreeMap<(usize, CallHandle), Vec<EndCause>>,
     pub established: usize,
+    /// Answers that did not fit their offer.
+    pub misfits: usize,
     reoffered: usize,
 }
 
@@ -35,20 +38,33 @@ impl Roles {
                 CallEvent::Incoming { call, offer, .. } => {
                     let mut own = negotiation(party);
                     let text = match offer {
-                        Some(offer) => own.answer(&offer, &local(party, Direction::SendRecv)).unwrap().1,
-                        None => own.offer(&local(party, Direction::SendRecv)),
+                        Some(offer) => own.answer(&offer, &local(party, Direction::SendRecv)).map(|(_, text)| text),
+                        None => Ok(own.offer(&local(party, Direction::SendRecv))),
                     };
                     self.negotiations.insert((party, call), own);
-                    agent.answer(call, &text, now).unwrap();
+                    // Only a damaged INVITE leads elsewhere than to a dialog.
+                    let _ = match text {
+                        Ok(text) => agent.answer(call, &text, now),
+                        Err(_) => agent.reject(call, StatusCode::NOT_ACCEPTABLE_HERE, &[], now),
+                    };
                 }
                 CallEvent::Offer { call, offer } => {
                     let own = self.negotiations.get_mut(&(party, call)).unwrap();
-                    let (_, text) = own.answer(&offer, &local(party, Direction::SendRecv)).unwrap();
+                    match own.answer(&offer, &local(party, Direction::SendRecv)) {
+                        Ok((_, text)) => agent.answer_offer(call, &text, now).unwrap(),
+                        Err(_) => agent.refuse_offer(call, &[], now).unwrap(),
+                    }
+                }
+                CallEvent::OfferWanted { call } => {
+                    let own = self.negotiations.get_mut(&(party, call)).unwrap();
+                    let text = own.offer(&local(party, Direction::SendRecv));
                     agent.answer_offer(call, &text, now).unwrap();
                 }
                 CallEvent::Answer { call, answer } => {
                     let own = self.negotiations.get_mut(&(party, call)).unwrap();
-                    own.on_answer(&answer).unwrap();
+                    if own.on_answer(&answer).is_err() {
+                        self.misfits += 1;
+                    }
                 }
                 CallEvent::OfferRefused { call, .. } => {
                     self.negotiations.get_mut(&(party, call)).unwrap().on_offer_failed();
@@ -83,10 +99,10 @@ impl Roles {
 
 /// One call by UDP in a storm: answered, re-offered from both sides, hung up. Every call ends once on each side, both
 /// sides agree, and nothing is left.
-fn stormy_call(seed: u64, delayed: bool) -> (Roles, Room) {
+fn stormy_call(seed: u64, delayed: bool, weather: Weather) -> (Roles, Room) {
     let mut room = room(2);
     room.net = with_seed(room.net, seed);
-    room.net.weather = STORM;
+    room.net.weather = weather;
     let mut roles = Roles::default();
     let mut own = negotiation(A);
     let mut call = invite(uri(B, "udp"));
@@ -123,17 +139,16 @@ pub fn with_seed(old: Network, seed: u64) -> Network {
 fn calls_survive_loss_reordering_and_doubling_and_leave_nothing_behind() {
     let (mut answered, mut reoffered) = (0, 0);
     for seed in 0..60 {
-        let (roles, mut room) = stormy_call(seed, seed % 3 == 0);
+        let (roles, room) = stormy_call(seed, seed.is_multiple_of(3), STORM);
         for (key, causes) in &roles.ended {
             assert_eq!(causes.len(), 1, "seed {seed}: {key:?} {causes:?}");
         }
         for party in [A, B] {
-            assert_eq!(room.agent(party).calls(), 0, "seed {seed}");
-            assert_eq!(room.agent(party).endpoint().transactions(), (0, 0), "seed {seed}");
+            assert!(room.net.parties[party].is_idle(), "seed {seed}");
         }
-        assert!(room.responses(B, postern_sip::StatusCode::LOOP_DETECTED).is_empty());
+        assert!(room.responses(B, StatusCode::LOOP_DETECTED).is_empty());
         answered += usize::from(roles.established == 1);
-        assert!(roles.established <= 1, "seed {seed}");
+        assert!(roles.established <= 1 && roles.misfits == 0, "seed {seed}");
         reoffered += roles.reoffered;
     }
     assert!(answered >= 55, "{answered} of 60");
@@ -223,4 +238,19 @@ fn a_bye_that_reaches_nobody_still_ends_the_call_here() {
     assert_eq!(room.events(A).iter().filter(|event| matches!(event, CallEvent::Ended { .. })).count(), 1);
     room.run(SECOND * 45);
     assert_eq!(room.agent(A).calls(), 0);
+}
+
+#[test]
+fn damaged_messages_harm_nobody_and_every_call_ends() {
+    let hail = Weather { lost_percent: 5, damaged_percent: 30, ..STORM };
+    for seed in 0..150 {
+        let (mut roles, mut room) = stormy_call(seed, seed.is_multiple_of(3), hail);
+        // What the other side never heard of ends by its session timer.
+        room.net.weather.damaged_percent = 0;
+        room.net.run_with(SECOND * 4000, |net, party| roles.act(net, party));
+        for party in [A, B] {
+            assert!(room.net.parties[party].is_idle(), "seed {seed}, party {party}");
+        }
+        assert!(roles.ended.values().all(|causes| causes.len() == 1), "seed {seed}");
+    }
 }
