@@ -293,6 +293,9 @@ impl Agent {
             of_component.rev().max_by_key(|candidate| candidate.kind).map(|best| (component, best.address))
         });
         let defaults = defaults.collect();
+        let done = self.session.outcome == Outcome::Completed && self.role == Role::Controlling;
+        let chosen = self.selected.iter().flatten().filter(|_| done).map(|selected| &selected.info.remote);
+        let remote_candidates = chosen.map(|remote| (remote.component, remote.address)).collect();
         Description {
             ufrag: self.session.ufrag.clone(),
             password: self.session.password.clone(),
@@ -300,6 +303,7 @@ impl Agent {
             candidates,
             complete: true,
             defaults,
+            remote_candidates,
         }
     }
 

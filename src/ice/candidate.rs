@@ -150,7 +150,7 @@ impl FromStr for Candidate {
             }
         }
         let related = related_ip.zip(related_port).map(|(ip, port)| SocketAddr::new(ip, port));
-        let address = SocketAddr::new(address, port);
+        let address = SocketAddr::new(address.to_canonical(), port);
         Ok(Self { foundation: foundation.to_owned(), component, priority, address, kind, related })
     }
 }

@@ -73,7 +73,7 @@ impl Selected {
         !(self.lost && self.ever_answered)
     }
 
-    /// Whether the relay or the peer is gone.
+    /// When there is something to check, to look at, or to give up.
     pub(crate) fn next_timeout(&self) -> Instant {
         let ends_at = if self.lost { self.next_check_at } else { self.ends_at };
         self.look_at.into_iter().fold(self.next_check_at.min(ends_at), Instant::min)

@@ -67,11 +67,15 @@ impl Agent {
         let mut bindings = Vec::new();
         if !self.relay_only {
             for server in self.stun_servers.clone() {
-                for component in self.components() {
-                    let Some(socket) = self.socket_for(component, server) else { continue };
+                for (at, socket) in self.sockets.clone().into_iter().enumerate() {
+                    let other_family = socket.address.is_ipv4() != server.is_ipv4();
+                    if other_family || self.mux && socket.component == Component::RTCP {
+                        continue;
+                    }
                     let mut seed = [0; 32];
                     self.rng.fill_bytes(&mut seed);
-                    bindings.push(Binding { socket, server, client: BindingClient::new(now, seed) });
+                    let client = BindingClient::new(now, seed);
+                    bindings.push(Binding { socket: SocketId(at as u8), server, client });
                 }
             }
         }
@@ -117,12 +121,6 @@ impl Agent {
         );
         self.event(Event::Gathered);
         self.begin_checks(now);
-    }
-
-    /// Components that we have sockets for and want.
-    pub(crate) fn components(&self) -> impl Iterator<Item = Component> + use<> {
-        let both = !self.mux;
-        [Component::RTP, Component::RTCP].into_iter().filter(move |component| both || *component == Component::RTP)
     }
 
     fn add_hosts(&mut self) {

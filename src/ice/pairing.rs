@@ -178,7 +178,8 @@ fn can_reach(local: &Candidate, to: SocketAddr) -> bool {
     let from = local.address.ip();
     let usable = to.port() != 0 && !to.ip().is_unspecified() && !to.ip().is_multicast();
     let same_scope = if local.kind == Kind::Relayed {
-        !to.ip().is_loopback() && !is_link_local(to.ip())
+        // An edge on loopback is one to try things with: its peers are there too.
+        from.is_loopback() == to.ip().is_loopback() && !is_link_local(to.ip())
     } else {
         from.is_loopback() == to.ip().is_loopback() && is_link_local(from) == is_link_local(to.ip())
     };

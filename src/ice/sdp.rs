@@ -22,6 +22,8 @@ pub struct Description {
     pub complete: bool,
     /// Where media would go without ICE: `c=`, `m=` and `a=rtcp`, per component.
     pub defaults: Vec<(Component, SocketAddr)>,
+    /// `remote-candidates`: what a controlling side that is done has chosen of the other's; not read from the peer.
+    pub remote_candidates: Vec<(Component, SocketAddr)>,
 }
 
 /// What a reader of SDP found, attribute by attribute, before it is judged.
@@ -86,6 +88,7 @@ impl Attributes {
             candidates: self.candidates.clone(),
             complete: self.end_of_candidates || !self.trickle,
             defaults,
+            remote_candidates: Vec::new(),
         };
         if description.is_mismatched(self.left_out.contains(&CandidateError::Name)) {
             return Err(NoIce::Mismatch);
@@ -123,10 +126,24 @@ impl Description {
         })
     }
 
-    /// Attributes of the media description as name and value, in the order in which they are usually written.
+    /// Attributes of the media description as name and value, in the order in which they are usually written. An answer
+    /// leaves `remote-candidates` out.
     pub fn attributes(&self) -> Vec<(&'static str, String)> {
-        let mut attributes = vec![("ice-ufrag", self.ufrag.clone()), ("ice-pwd", self.password.as_str().to_owned())];
+        let mut attributes = vec![
+            ("ice-ufrag", self.ufrag.clone()),
+            ("ice-pwd", self.password.as_str().to_owned()),
+            // RFC 8445 section 10: no aggressive nomination.
+            ("ice-options", "ice2".to_owned()),
+        ];
         attributes.extend(self.candidates.iter().map(|candidate| ("candidate", candidate.to_string())));
+        let remote = self
+            .remote_candidates
+            .iter()
+            .map(|(component, address)| format!("{} {} {}", component.number(), address.ip(), address.port()));
+        let remote: Vec<String> = remote.collect();
+        if !remote.is_empty() {
+            attributes.push(("remote-candidates", remote.join(" ")));
+        }
         attributes
     }
 

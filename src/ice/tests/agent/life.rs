@@ -1,7 +1,7 @@
 //! Pairs in use: consent, quiet pairs, keepalives, and the end of a call.
 
 use postern_ice::candidate::Kind;
-use postern_ice::io::{Event, Role, Transport};
+use postern_ice::io::{Event, HEADROOM, Role, TAILROOM, Transport};
 
 use crate::edge::Wishes;
 use crate::nat::{Dependence, Nat};
@@ -135,6 +135,24 @@ fn a_relayed_call_lasts_for_hours_under_tokens_of_minutes() {
     assert!(world.now - start > secs(7_000));
     assert!(!world.has(worker, |event| matches!(event, Event::EdgeCredentialsRefused { .. })));
     world.assert_media([caller, worker], &[RTP, RTCP]);
+}
+
+#[test]
+fn relayed_media_goes_by_a_channel_with_four_bytes_more() {
+    let mut world = World::new(4);
+    let edge = world.add_edge("203.0.113.10:3478");
+    let caller = world.add(Plan::new(Role::Controlling, "198.51.100.7"));
+    let plan = Plan::new(Role::Controlled, "192.0.2.9").blocking("198.51.100.7:0");
+    let worker = world.add(plan.edge(edge, Transport::Udp));
+    world.introduce(caller, worker);
+    world.pass(secs(5));
+    for component in [RTP, RTCP] {
+        let mut buffer = [0x80; HEADROOM + 172 + TAILROOM];
+        let agent = &mut world.hosts[worker].agent;
+        let out = agent.send(component, &mut buffer, HEADROOM..HEADROOM + 172).unwrap();
+        assert_eq!(out.to, at("203.0.113.10:3478"));
+        assert_eq!(out.frame, HEADROOM - 4..HEADROOM + 172);
+    }
 }
 
 #[test]

@@ -67,6 +67,7 @@ pub fn description(candidates: &[SocketAddr], lite: bool) -> Description {
         candidates: candidates.iter().enumerate().map(candidate).collect(),
         complete: true,
         defaults: Vec::new(),
+        remote_candidates: Vec::new(),
     }
 }
 

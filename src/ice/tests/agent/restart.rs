@@ -143,6 +143,11 @@ fn a_description_heard_again_changes_nothing() {
     let repeated = world.told_by(caller);
     assert_eq!(repeated.candidates.len(), 2);
     assert_eq!(repeated.default_of(RTP), Some(at("198.51.100.7:10000")));
+    let told = world.hosts[caller].agent.description().attributes();
+    let (name, chosen) = told.last().unwrap();
+    let relayed = world.hosts[worker].agent.selected(RTP).unwrap().local.address;
+    assert_eq!(*name, "remote-candidates");
+    assert!(chosen.starts_with(&format!("1 {} {} 2 ", relayed.ip(), relayed.port())), "{chosen}");
     let events = world.hosts[worker].events.len();
     assert_eq!(world.hear(worker, &repeated), RemoteChange::Same);
     world.talk(secs(2));

@@ -144,7 +144,7 @@ impl Line {
         let mut buffer = vec![0; HEADROOM + payload.len() + TAILROOM];
         buffer[range.clone()].copy_from_slice(payload);
         let Some(frame) = self.client.wrap(peer, &mut buffer, range) else { return false };
-        self.to_edge(buffer[frame].to_vec());
+        self.launch(buffer[frame].to_vec());
         true
     }
 
@@ -163,14 +163,14 @@ impl Line {
     pub fn take_out(&mut self) {
         while let Some(bytes) = self.client.poll_transmit() {
             self.sent.push(bytes.clone());
-            self.to_edge(bytes);
+            self.launch(bytes);
         }
         while let Some(event) = self.client.poll_event() {
             self.events.push(event);
         }
     }
 
-    fn to_edge(&mut self, bytes: Vec<u8>) {
+    fn launch(&mut self, bytes: Vec<u8>) {
         if !self.is_lost() {
             self.packets.push((self.now + LATENCY, Packet::ToEdge(bytes)));
         }
