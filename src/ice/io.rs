@@ -49,6 +49,7 @@ pub struct LocalSocket {
 #[derive(Clone, Debug)]
 pub struct EdgeServer {
     pub id: EdgeId,
+    /// Over UDP an edge is left out that no socket has the family of.
     pub server: SocketAddr,
     /// UDP, TCP or TLS; for TLS the shell knows the name that `id` has.
     pub transport: Transport,
