@@ -224,7 +224,7 @@ impl Chaos {
         let remote = format!("192.0.2.{}:{}", value % 3, 1 + choice % 3).parse().unwrap();
         match kind {
             0 => {
-                let transport = if value % 2 == 0 { Transport::Tcp } else { Transport::Tls };
+                let transport = if value.is_multiple_of(2) { Transport::Tcp } else { Transport::Tls };
                 let local = "192.0.2.1:5060".parse().unwrap();
                 let names = ["a.test".to_owned()].into();
                 let source = Source { transport, local, remote, names, conn: None };
@@ -235,7 +235,7 @@ impl Chaos {
             3 => self.endpoint.handle_closed(conn, now),
             4 | 5 => {
                 let bytes = damage(CORPUS[choice % CORPUS.len()].clone(), &[(choice as u16, value, value)]);
-                let bytes = if value % 2 == 0 { bytes } else { CORPUS[choice % CORPUS.len()].clone() };
+                let bytes = if value.is_multiple_of(2) { bytes } else { CORPUS[choice % CORPUS.len()].clone() };
                 if kind == 4 {
                     self.endpoint.handle_bytes(conn, &bytes, now);
                 } else {
@@ -278,7 +278,7 @@ impl Chaos {
         request.headers.push("To", "<sip:z@y.test>");
         request.headers.push("Call-ID", "1");
         request.headers.push("CSeq", format!("1 {method}"));
-        let conn = self.conns.first().copied().filter(|_| value % 5 == 0);
+        let conn = self.conns.first().copied().filter(|_| value.is_multiple_of(5));
         let target = Target::new(uri).over(conn);
         if method == Method::Ack {
             let _ = self.endpoint.send_ack(request, target, self.now);
