@@ -15,7 +15,7 @@ impl DrawnPorts {
         Self::parse(&read("ip_local_port_range"), &read("ip_local_reserved_ports"))
     }
 
-    /// From the two files' texts: `32768	60999`, and `20000-29999,40000`.
+    /// From the two files' texts: first and last port with white space between, and `20000-29999,40000`.
     pub(crate) fn parse(range: &str, reserved: &str) -> Self {
         let port = |text: &str| text.trim().parse::<u16>().ok();
         let span = |first: &str, last: &str| Some(PortRange { first: port(first)?, last: port(last)? });
