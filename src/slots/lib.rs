@@ -16,21 +16,30 @@
 //!    that said hello, from the same task that handles calls: a worker that cannot handle calls must fall silent;
 //! 4. closes a connection whose reader is too slow or writes what cannot be read; the UM service connects again and is
 //!    told everything anew;
-//! 5. keeps its calls, and takes new ones, when no UM service is connected;
-//! 6. on SIGTERM drains and ends by itself; SIGINT and SIGHUP are not for it.
+//! 5. ends with an error when it can never be ready, its ports taken for example: it is started again, ever later. What
+//!    passes, such as a full disk, it reports as not ready;
+//! 6. keeps its calls, and takes new ones, when no UM service is connected;
+//! 7. on SIGTERM drains and ends by itself; SIGINT and SIGHUP are not for it.
 //!
-//! **The UM service** connects (again after 100 ms) and says hello. A worker that has ended leaves its lock free: that,
+//! **The UM service** connects (again after 100 ms), says hello, and asks [`Slots`] for everything else. A worker that has ended leaves its lock free: that,
 //! not the connection, tells the end of one that is not our child.
 //!
 //! Both write JSON, one object a line, at most [`LINE_BYTES_MAX`](limits::LINE_BYTES_MAX), through [`encode`] and
 //! [`Lines`]. Unknown fields and types are passed over; another [`VERSION`](limits::VERSION) is not spoken with: such a
 //! worker is told to drain by SIGTERM.
 
+mod action;
 mod call_key;
+mod ledger;
 pub mod limits;
+mod recycle;
+mod seat;
 mod slot;
+mod slots;
 mod wire;
 
+pub use action::{Action, Cause, Door, Event, Options, Refused, State};
 pub use call_key::CallKey;
 pub use slot::{NoSuchSlot, Slot};
+pub use slots::Slots;
 pub use wire::{Contacts, FromWorker, Lines, NamedPort, Readiness, Status, ToWorker, WireError, encode, story_parts};
