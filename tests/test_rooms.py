@@ -14,7 +14,7 @@ MAY_USE = {
     "token": set(),
     "turn": {"token"},
     "net": set(),
-    "config": set(),
+    "config": {"sip", "dialplan"},
     "telemetry": set(),
     "edge": {"token", "turn", "net", "config", "telemetry"},
     "ice": {"turn"},

@@ -4,6 +4,7 @@
 //! [`Fingerprint`] when a file beside the configuration asks for one. What the machine's own addresses are is an input:
 //! this room opens files and nothing else.
 
+mod call_rules;
 mod certificate;
 mod decode;
 mod decode_call;
@@ -50,6 +51,7 @@ use files::Files;
 use reader::{Notes, Table};
 use rules::Surroundings;
 
+pub use call_rules::IdentityPem;
 pub use certificate::{CERTIFICATES_MAX, CertifiedKeyMaterial, PEM_BYTES_MAX, PairError, load_certificates, load_pair};
 pub use diff::{Diff, diff};
 pub use finding::Finding;
