@@ -14,6 +14,8 @@ pub enum OpenError {
     Database { path: PathBuf, source: sqlx::Error },
     #[error("{}: recordings cannot be kept there: {source}; it must be a directory that we may write", .path.display())]
     Recordings { path: PathBuf, source: io::Error },
+    #[error("{}: the key of PINs can be neither read nor made: {source}; see mailbox.pin_key_file", .path.display())]
+    KeyFile { path: PathBuf, source: io::Error },
     #[error("no thread for recordings: {0}; the limit of threads is too low")]
     Thread(io::Error),
     #[error("the key of PINs has {bytes} bytes; it needs at least {}", crate::pins::KEY_BYTES_MIN)]

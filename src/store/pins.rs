@@ -1,6 +1,11 @@
 //! How PINs are kept: argon2id over an HMAC with a key that lies outside the store, so that a stolen database alone
 //! tells no PIN, however short.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use hmac::{Hmac, KeyInit, Mac};
 use postern_mailbox::{MailboxId, Pin};
@@ -12,6 +17,9 @@ use crate::error::{Fault, OpenError};
 
 /// Fewest bytes of the key.
 pub const KEY_BYTES_MIN: usize = 16;
+
+/// Bytes of a key that we make.
+const NEW_KEY_BYTES: usize = 32;
 
 /// First byte of a kept PIN: which parameters made it.
 const FORM: u8 = 1;
@@ -32,6 +40,28 @@ impl PinKey {
             return Err(OpenError::ShortKey { bytes: bytes.len() });
         }
         Ok(Self(Zeroizing::new(bytes)))
+    }
+
+    /// The key in a file, which is made with random bytes, readable by its owner alone, when it is not there.
+    ///
+    /// # Errors
+    /// The operator's: the file can be neither read nor made, or is too short.
+    pub fn load_or_create(path: &Path) -> Result<Self, OpenError> {
+        let because = |source| OpenError::KeyFile { path: path.to_owned(), source };
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(mut file) => {
+                let mut bytes = Zeroizing::new(vec![0; NEW_KEY_BYTES]);
+                getrandom::fill(&mut bytes).map_err(OpenError::Random)?;
+                // Synced before any PIN is kept under it: without it no PIN can be verified any more.
+                file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(because)?;
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let directory = directory.unwrap_or(Path::new("."));
+                File::open(directory).and_then(|directory| directory.sync_all()).map_err(because)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(because(error)),
+        }
+        Self::new(std::fs::read(path).map_err(because)?)
     }
 
     /// What is kept of `pin`: form, salt, hash. Takes tens of milliseconds and 19 MB.
