@@ -1,7 +1,11 @@
-//! The list of every metric that this process can export, for documents, dashboards and the tests that compare them.
+//! The list of every metric that a role can export, for documents, dashboards and the tests that compare them.
 
+use crate::cell_set::CellSet;
 use crate::edge_cells::EdgeCells;
-use crate::{health, line, metrics, process};
+use crate::router_cells::RouterCells;
+use crate::um_cells::UmCells;
+use crate::worker_cells::WorkerCells;
+use crate::{line, metrics, process};
 
 /// What a metric's value means to Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +40,27 @@ impl Definition {
     }
 }
 
-/// Every metric of an edge, in no particular order.
+/// What every role tells of its process.
+const COMMON: [&[Definition]; 3] = [line::CATALOGUE, process::CATALOGUE, metrics::CATALOGUE];
+
+/// Every metric of one role, in no particular order.
+pub fn catalogue_of<C: CellSet>() -> Vec<Definition> {
+    [&[C::CATALOGUE, C::HEALTH], COMMON.as_slice()].concat().concat()
+}
+
+/// Every metric of every role, each once.
 pub fn catalogue() -> Vec<Definition> {
-    [EdgeCells::CATALOGUE, health::CATALOGUE, line::CATALOGUE, process::CATALOGUE, metrics::CATALOGUE].concat()
+    let roles = [
+        EdgeCells::CATALOGUE,
+        EdgeCells::HEALTH,
+        RouterCells::CATALOGUE,
+        RouterCells::HEALTH,
+        UmCells::CATALOGUE,
+        UmCells::HEALTH,
+        WorkerCells::CATALOGUE,
+        WorkerCells::HEALTH,
+    ];
+    [roles.as_slice(), COMMON.as_slice()].concat().concat()
 }
 
 #[cfg(test)]

@@ -1,16 +1,11 @@
 //! What one shard of the edge counts.
 
-use std::sync::Arc;
-
-use prometheus::proto::MetricFamily;
-
-use crate::catalogue::Definition;
-use crate::cells::{Cells, Counter, Gauge, Histogram, OptionalGauge};
+use crate::catalogue::{Definition, Kind};
+use crate::cell_set::cells;
 use crate::labels::{
     BufferSide, CertificateRole, CloseReason, Direction, DropReason, EndReason, Family, LabelSet, Location, Method,
-    Path, QuotaSubject, ReloadResult, RequestResult, SocketRole, Tier, TokenRefusal, Transport,
+    Path, QuotaSubject, ReloadResult, RequestResult, SocketRole, State, Tier, TokenRefusal, Transport,
 };
-use crate::metrics::family;
 
 const HANDSHAKE_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const ALLOCATE_SECONDS: &[f64] =
@@ -18,49 +13,26 @@ const ALLOCATE_SECONDS: &[f64] =
 const LOSS_RATIO: &[f64] = &[0.0, 0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5];
 const JITTER_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5];
 
-/// Declares the struct, the list of its definitions, and how a scrape sums it field by field.
-macro_rules! cells {
-    ($(#[$doc:meta])* pub struct $name:ident {
-        $($(#[$field_doc:meta])* $field:ident: $cells:ident<$labels:ty> = $metric:literal, $help:literal $(, $buckets:ident)?;)+
-    }) => {
-        $(#[$doc])*
-        pub struct $name {
-            $(#[doc = $help] $(#[$field_doc])* pub $field: $cells<$labels>,)+
-        }
-
-        impl $name {
-            pub(crate) const CATALOGUE: &'static [Definition] = &[$(Definition {
-                name: $metric,
-                help: $help,
-                kind: <$cells<$labels> as Cells>::KIND,
-                labels: <$labels as LabelSet>::LABELS,
-            },)+];
-
-            /// All counts zero, all optional values unset.
-            pub fn new() -> Self {
-                Self { $($field: Cells::new(cells!(@buckets $($buckets)?)),)+ }
-            }
-
-            /// One family per field, its samples summed over `shards`.
-            pub(crate) fn families(shards: &[Arc<Self>]) -> Vec<MetricFamily> {
-                let mut definitions = Self::CATALOGUE.iter();
-                let mut families = Vec::with_capacity(Self::CATALOGUE.len());
-                $(if let Some(definition) = definitions.next() {
-                    let cells: Vec<_> = shards.iter().map(|shard| &shard.$field).collect();
-                    families.push(family(definition, |series| Cells::sample(&cells, series)));
-                })+
-                families
-            }
-        }
-    };
-    (@buckets) => { &[] };
-    (@buckets $buckets:ident) => { $buckets };
-}
+const HEALTH: &[Definition] = &[
+    Definition {
+        name: "postern_edge_state_info",
+        help: "How far the process is: 1 for the state it is in.",
+        kind: Kind::Gauge,
+        labels: State::LABELS,
+    },
+    Definition { name: "postern_edge_shards", help: "Shards that this process runs.", kind: Kind::Gauge, labels: &[] },
+    Definition {
+        name: "postern_edge_shards_turning",
+        help: "Shards that turned their loop within the last second.",
+        kind: Kind::Gauge,
+        labels: &[],
+    },
+];
 
 cells! {
     /// The cells of one shard, or of the control plane. The same set for both: a scrape sums them all, so that work may
     /// be counted where it happens.
-    pub struct EdgeCells {
+    pub struct EdgeCells as HEALTH => {
         allocations: Gauge<(Transport, Family)> =
             "postern_edge_allocations", "Live allocations by client transport and relay family.";
         allocations_started: Counter<(Transport, Family)> =
@@ -128,11 +100,5 @@ cells! {
         media_silences: Counter<Direction> =
             "postern_edge_media_one_way_silences_total",
             "Times that media stopped in this direction while the other went on.";
-    }
-}
-
-impl Default for EdgeCells {
-    fn default() -> Self {
-        Self::new()
     }
 }

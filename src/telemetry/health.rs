@@ -5,29 +5,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use prometheus::proto::MetricFamily;
 
-use crate::catalogue::{Definition, Kind};
+use crate::catalogue::Definition;
 use crate::cells::gauge_sample;
-use crate::labels::{Label, LabelSet, State};
+use crate::labels::{Label, State};
 use crate::metrics::family;
 
 /// Oldest sign of life with which a shard still counts as alive.
 pub const HEARTBEAT_AGE_MAX_MILLIS: u64 = 1000;
-
-pub(crate) const CATALOGUE: &[Definition] = &[
-    Definition { name: "postern_edge_shards", help: "Shards that this process runs.", kind: Kind::Gauge, labels: &[] },
-    Definition {
-        name: "postern_edge_shards_turning",
-        help: "Shards that turned their loop within the last second.",
-        kind: Kind::Gauge,
-        labels: &[],
-    },
-    Definition {
-        name: "postern_edge_state_info",
-        help: "How far the process is: 1 for the state it is in.",
-        kind: Kind::Gauge,
-        labels: State::LABELS,
-    },
-];
 
 /// A shard's sign of life. One writer; its own cache line.
 #[derive(Clone)]
@@ -109,13 +93,14 @@ impl Health {
         self.shards.len()
     }
 
-    pub(crate) fn families(&self) -> Vec<MetricFamily> {
+    /// The families of [`CellSet::HEALTH`](crate::CellSet::HEALTH).
+    pub(crate) fn families(&self, definitions: &[Definition]) -> Vec<MetricFamily> {
         let state = self.state();
         let values: [&dyn Fn(usize) -> f64; 3] =
-            [&|_| self.shards.len() as f64, &|_| self.turning() as f64, &|series| {
-                f64::from(u8::from(series == state.index()))
+            [&|series| f64::from(u8::from(series == state.index())), &|_| self.shards.len() as f64, &|_| {
+                self.turning() as f64
             }];
-        let families = CATALOGUE.iter().zip(values);
+        let families = definitions.iter().zip(values);
         families.map(|(definition, value)| family(definition, |series| Some(gauge_sample(value(series))))).collect()
     }
 }

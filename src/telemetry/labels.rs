@@ -62,7 +62,7 @@ macro_rules! closed {
             pub const ALL: &'static [$enum] = &[$($enum::$variant),+];
         }
 
-        impl Label for $enum {
+        impl $crate::labels::Label for $enum {
             const NAME: &'static str = $name;
             const VALUES: &'static [&'static str] = &[$($text),+];
 
@@ -72,6 +72,8 @@ macro_rules! closed {
         }
     )+};
 }
+
+pub(crate) use closed;
 
 closed! {
     /// How a client reaches the edge.

@@ -7,9 +7,10 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use crate::catalogue::{Definition, Kind};
+use crate::cell_set::CellSet;
 use crate::cells::gauge_sample;
 use crate::edge_cells::EdgeCells;
-use crate::health::{self, Health};
+use crate::health::Health;
 use crate::{line, process};
 
 pub(crate) const CATALOGUE: &[Definition] = &[Definition {
@@ -24,29 +25,30 @@ pub(crate) const CATALOGUE: &[Definition] = &[Definition {
 #[error("metrics: {0}")]
 pub struct MetricsError(#[from] prometheus::Error);
 
-/// Every metric of this process. Shards and control plane hold their cells; this holds all of them, to sum.
-pub struct Metrics {
+/// Every metric of this process, which plays one role. Shards (or threads) and control plane hold their cells; this
+/// holds all of them, to sum.
+pub struct Metrics<C: CellSet = EdgeCells> {
     registry: Registry,
-    shards: Vec<Arc<EdgeCells>>,
-    control: Arc<EdgeCells>,
+    shards: Vec<Arc<C>>,
+    control: Arc<C>,
 }
 
-impl Metrics {
+impl<C: CellSet> Metrics<C> {
     /// Cells for `shards` shards and the control plane; `health` and the process's own numbers come along.
     ///
     /// # Errors
     /// Never, unless two metrics of ours have one name.
     pub fn new(shards: usize, health: Arc<Health>) -> Result<Self, MetricsError> {
-        let shards: Vec<_> = (0..shards).map(|_| Arc::new(EdgeCells::new())).collect();
-        let control = Arc::new(EdgeCells::new());
+        let shards: Vec<_> = (0..shards).map(|_| Arc::new(C::default())).collect();
+        let control = Arc::new(C::default());
         let all: Vec<_> = shards.iter().chain([&control]).cloned().collect();
 
         let registry = Registry::new();
         let register = |catalogue, collect: Box<dyn Fn() -> Vec<MetricFamily> + Send + Sync>| {
             registry.register(Box::new(Source { descriptions: describe(catalogue)?, collect }))
         };
-        register(EdgeCells::CATALOGUE, Box::new(move || EdgeCells::families(&all)))?;
-        register(health::CATALOGUE, Box::new(move || health.families()))?;
+        register(C::CATALOGUE, Box::new(move || C::families(&all)))?;
+        register(C::HEALTH, Box::new(move || health.families(C::HEALTH)))?;
         register(line::CATALOGUE, Box::new(line::families))?;
         register(process::CATALOGUE, Box::new(process::families))?;
         register(CATALOGUE, Box::new(|| vec![family(&CATALOGUE[0], |_| Some(gauge_sample(1.0)))]))?;
@@ -54,12 +56,12 @@ impl Metrics {
     }
 
     /// The cells of shard number `index`, `None` when there are fewer.
-    pub fn shard(&self, index: usize) -> Option<Arc<EdgeCells>> {
+    pub fn shard(&self, index: usize) -> Option<Arc<C>> {
         self.shards.get(index).cloned()
     }
 
     /// The cells of everything that is no shard.
-    pub fn control(&self) -> Arc<EdgeCells> {
+    pub fn control(&self) -> Arc<C> {
         Arc::clone(&self.control)
     }
 
@@ -135,15 +137,15 @@ mod tests {
 
     use super::*;
     use crate::labels::{CertificateRole, Direction, Family, LabelSet, Method, Path, RequestResult, Transport};
-    use crate::{Readiness, catalogue};
+    use crate::{Readiness, RouterCells, UmCells, WorkerCells, catalogue_of};
 
-    fn metrics() -> Metrics {
+    fn metrics<C: CellSet>() -> Metrics<C> {
         Metrics::new(2, Arc::new(Health::new(2, Readiness::default(), || 0))).expect("metrics of ours register")
     }
 
     #[test]
     fn a_scrape_carries_the_sum_of_shards_and_control_plane() {
-        let metrics = metrics();
+        let metrics = metrics::<EdgeCells>();
         for (index, bytes) in [(0, 100), (1, 20)] {
             let shard = metrics.shard(index).expect("two shards");
             shard.relayed_bytes.store((Direction::ToPeer, Path::Channel), bytes);
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn labels_in_a_scrape_are_those_of_the_cell_that_was_written() {
-        let metrics = metrics();
+        let metrics = metrics::<EdgeCells>();
         let shard = metrics.shard(1).expect("two shards");
         for (method, result, count) in
             [(Method::Other, RequestResult::Silence, 7), (Method::Allocate, RequestResult::Code486, 5)]
@@ -179,25 +181,42 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_not_there_has_no_expiry() {
-        let metrics = metrics();
+        let metrics = metrics::<EdgeCells>();
         metrics.control().certificate_expiry.set(CertificateRole::Edge, 1_900_000_000);
         let text = metrics.render().expect("a scrape");
         assert!(text.contains("postern_edge_certificate_expiry_timestamp_seconds{role=\"edge\"} 1900000000\n"));
         assert!(!text.contains("role=\"tokens\""));
     }
 
-    #[test]
-    fn every_name_in_a_scrape_is_in_the_catalogue_with_its_labels() {
-        let metrics = metrics();
-        metrics.control().ports_free.set(Family::V6, 1);
-        metrics.control().handshake_seconds.observe(Transport::Tls, 0.002);
-        let names: HashSet<_> = catalogue().iter().flat_map(Definition::sample_names).collect();
+    /// What a scrape of this role holds, against its catalogue.
+    fn check<C: CellSet>(metrics: &Metrics<C>) {
+        let names: HashSet<_> = catalogue_of::<C>().iter().flat_map(Definition::sample_names).collect();
         let text = metrics.render().expect("a scrape");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().expect("a name");
             assert!(names.contains(name), "{name} is in no catalogue");
             let value = line.rsplit(' ').next().expect("a value");
             assert!(value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_name_in_a_scrape_is_in_the_catalogue_of_its_role() {
+        let metrics = metrics::<EdgeCells>();
+        metrics.control().ports_free.set(Family::V6, 1);
+        metrics.control().handshake_seconds.observe(Transport::Tls, 0.002);
+        check(&metrics);
+        check(&self::metrics::<RouterCells>());
+        check(&self::metrics::<UmCells>());
+        check(&self::metrics::<WorkerCells>());
+    }
+
+    #[test]
+    fn a_role_tells_nothing_of_another_roles_work() {
+        let text = metrics::<RouterCells>().render().expect("a scrape");
+        assert!(text.contains("\npostern_router_state_info{state=\"starting\"} 1\n"), "{text}");
+        for other in ["postern_edge_", "postern_um_", "postern_worker_", "postern_mailbox_"] {
+            assert!(!text.contains(other), "{other} in the scrape of a router");
         }
     }
 }

@@ -17,9 +17,10 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
+use crate::cell_set::CellSet;
 use crate::health::Health;
 use crate::labels::Label;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsError};
 use crate::repeat::RepeatLimit;
 
 /// Connections served at once; further ones are closed when they come.
@@ -33,16 +34,19 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Pause after an accept that failed (descriptors exhausted), so that it is not tried in a tight loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+type Render = dyn Fn() -> Result<String, MetricsError> + Send + Sync;
+
 #[derive(Clone)]
 struct Sources {
-    metrics: Arc<Metrics>,
+    render: Arc<Render>,
     health: Arc<Health>,
 }
 
 /// Serves on `listener` for as long as the future lives; dropping it closes the listener and its connections. Must run
 /// inside a tokio runtime with time and I/O.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, health: Arc<Health>) -> Infallible {
-    serve_within(listener, Sources { metrics, health }, CONNECTIONS_MAX, HEADER_TIMEOUT).await
+pub async fn serve<C: CellSet>(listener: TcpListener, metrics: Arc<Metrics<C>>, health: Arc<Health>) -> Infallible {
+    let render = Arc::new(move || metrics.render());
+    serve_within(listener, Sources { render, health }, CONNECTIONS_MAX, HEADER_TIMEOUT).await
 }
 
 async fn serve_within(
@@ -92,7 +96,7 @@ async fn serve_connection(stream: TcpStream, router: Router, header_timeout: Dur
 
 async fn scrape(State(sources): State<Sources>) -> Response {
     // Reads /proc: not on a thread that serves others.
-    let rendered = spawn_blocking(move || sources.metrics.render()).await;
+    let rendered = spawn_blocking(move || (sources.render)()).await;
     match rendered {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Ok(Err(failure)) => {
@@ -136,10 +140,10 @@ mod tests {
     async fn start(connections_max: usize, header_timeout: Duration) -> Running {
         let readiness = Readiness::default();
         let health = Arc::new(Health::new(1, readiness.clone(), || 5000));
-        let metrics = Arc::new(Metrics::new(1, Arc::clone(&health)).expect("metrics of ours register"));
+        let metrics: Metrics = Metrics::new(1, Arc::clone(&health)).expect("metrics of ours register");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the loopback");
         let address = listener.local_addr().expect("an address");
-        let sources = Sources { metrics, health: Arc::clone(&health) };
+        let sources = Sources { render: Arc::new(move || metrics.render()), health: Arc::clone(&health) };
         let server = tokio::spawn(serve_within(listener, sources, connections_max, header_timeout));
         Running { address, health, readiness, server }
     }
