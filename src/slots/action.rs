@@ -43,14 +43,11 @@ pub enum Cause {
     Certificate,
     /// The operator asked, by SIGHUP.
     Asked,
-    /// An earlier recycle was called off, because the fresh worker failed while the old one drained.
-    Interrupted,
 }
 
 impl Cause {
     /// Every one, for tables of metrics.
-    pub const ALL: [Cause; 6] =
-        [Cause::Age, Cause::Memory, Cause::Binary, Cause::Certificate, Cause::Asked, Cause::Interrupted];
+    pub const ALL: [Cause; 5] = [Cause::Age, Cause::Memory, Cause::Binary, Cause::Certificate, Cause::Asked];
 
     /// Its word in logs and metric labels.
     pub fn name(self) -> &'static str {
@@ -60,7 +57,6 @@ impl Cause {
             Cause::Binary => "binary",
             Cause::Certificate => "certificate",
             Cause::Asked => "asked",
-            Cause::Interrupted => "interrupted",
         }
     }
 }
@@ -155,7 +151,7 @@ pub enum Event {
     Draining { slot: Slot, calls: u32 },
     /// A draining worker has had the time of the longest call; what it still has is ended.
     CutOff { slot: Slot, calls: u32 },
-    /// A draining worker takes calls again, since no other does.
+    /// A draining worker takes calls again, since no other does; the recycle is made up for later.
     Resumed { slot: Slot },
     /// What lives in the slot speaks another version, or rubbish: told to drain by signal.
     Unusable { slot: Slot },

@@ -7,8 +7,8 @@
 //!
 //! **The worker**
 //! 1. locks the [lock file](Slot::lock_name) beside its socket ([`std::fs::File::try_lock`]) before anything else, holds
-//!    it until it ends, and writes its process id into it, in decimal. Held by another: it exits at once. So no slot
-//!    ever has two;
+//!    it until it ends, and writes its process id into it, in decimal. Held by another for a second: it exits. So no
+//!    slot ever has two; the UM service looks whether a lock is free by taking it for a moment;
 //! 2. removes what is left at `PATH`, listens there, and takes several connections at once: the UM service's, one of the
 //!    next UM service, those of `postern call`;
 //! 3. answers each [`ToWorker`] as said there. It says [`FromWorker::CallBegan`] and [`FromWorker::CallEnded`] with the

@@ -53,7 +53,7 @@ impl Slots {
     }
 
     fn earliest_recycle(&self) -> Option<Instant> {
-        self.last_recycle.map(|last| last + self.options.recycle_interval)
+        self.last_recycle.map(|(began, _)| began + self.options.recycle_interval)
     }
 
     /// When a waiting recycle may begin, if only time holds it up.
@@ -73,7 +73,7 @@ impl Slots {
         }
         let fresh = active.other();
         self.wish = None;
-        self.last_recycle = Some(now);
+        self.last_recycle = Some((now, cause));
         self.recycling = Some(Recycling { cause, fresh, old: self.last_generation });
         self.tell(Event::RecycleBegan { cause });
         match self.seat(fresh).worker().map(|worker| worker.phase) {

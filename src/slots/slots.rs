@@ -25,7 +25,8 @@ pub struct Slots {
     pub(crate) recycling: Option<Recycling>,
     /// A recycle that is wanted and has not begun.
     pub(crate) wish: Option<Cause>,
-    pub(crate) last_recycle: Option<Instant>,
+    /// The last one, and when it began.
+    pub(crate) last_recycle: Option<(Instant, Cause)>,
     pub(crate) last_generation: u64,
     pub(crate) stopping: bool,
     actions: VecDeque<Action>,
@@ -416,7 +417,9 @@ impl Slots {
             worker.told = None;
         }
         self.recycling = None;
-        self.wish.get_or_insert(Cause::Interrupted);
+        // Our predecessor's cause is not known.
+        let cause = self.last_recycle.map_or(Cause::Asked, |(_, cause)| cause);
+        self.wish.get_or_insert(cause);
         self.act(Action::Send { slot, message: ToWorker::Resume });
         self.tell(Event::Resumed { slot });
     }

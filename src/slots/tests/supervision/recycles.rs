@@ -153,7 +153,7 @@ fn a_draining_worker_takes_calls_again_when_the_fresh_one_dies() {
     assert!(world.events.contains(&Event::Resumed { slot: Slot::A }));
     world.forget();
     world.advance(RECYCLE_INTERVAL + secs(4));
-    assert!(world.events.contains(&Event::RecycleBegan { cause: Cause::Interrupted }), "it is made up for later");
+    assert!(world.events.contains(&Event::RecycleBegan { cause: Cause::Binary }), "it is made up for later");
     assert_eq!(world.states(), [State::Draining, State::Active]);
 }
 

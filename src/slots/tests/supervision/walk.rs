@@ -28,7 +28,7 @@ impl Walk {
             1 if lives => self.world.process(slot).hung = true,
             2 | 3 if lives && self.world.process(slot).connected => self.world.wake(slot),
             4 if lives && self.world.process(slot).connected => self.world.disconnect(slot),
-            5 => self.world.recycle(Cause::ALL[(self.dice.next_u64() % 6) as usize]),
+            5 => self.world.recycle(Cause::ALL[(self.dice.next_u64() % 5) as usize]),
             6 => self.world.failing_starts = self.dice.next_u32() % 3,
             7 if lives => self.world.process(slot).broken ^= true,
             8 if self.draw(4) == 0 => {
