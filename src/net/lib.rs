@@ -18,6 +18,7 @@ pub mod reactor;
 pub mod recv;
 mod route;
 pub mod send;
+pub mod signal;
 mod sockopt;
 pub mod stream;
 pub mod system;
