@@ -16,6 +16,7 @@ mod reason;
 mod refusal;
 mod rules;
 mod seal;
+mod service_status;
 
 pub use caller::Caller;
 pub use origin::{ORIGIN_HEADER, Origin};
@@ -24,4 +25,5 @@ pub use plan::{HuntGroup, Plan, Security, UriType};
 pub use reason::CallReason;
 pub use refusal::Refusal;
 pub use rules::{Belief, Decision, Options, Purpose, Rules, RulesError};
-pub use seal::{SEAL_PARAMETER, Seals};
+pub use seal::{SEAL_PARAMETER, Seals, route_key};
+pub use service_status::ServiceStatus;

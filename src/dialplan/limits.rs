@@ -20,3 +20,6 @@ pub const SEAL_KEYS_MAX: usize = 8;
 
 /// Longest seal that is looked at, in characters.
 pub const SEAL_CHARS_MAX: usize = 1024;
+
+/// Addresses of one worker that a UM service tells.
+pub const STATUS_WORKERS_MAX: usize = 8;

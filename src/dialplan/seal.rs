@@ -24,6 +24,8 @@ pub const SEAL_PARAMETER: &str = "postern-call";
 
 /// Derives the key from a secret, apart from every other use of it.
 const LABEL: &[u8] = b"postern contact key 1";
+/// The same, for the key by which a router in proxy mode knows its own Record-Route.
+const ROUTE_LABEL: &[u8] = b"postern route key 1";
 const VERSION: u8 = 1;
 const MAC_BYTES: usize = 16;
 
@@ -53,12 +55,7 @@ pub(crate) struct Sealed {
 impl Seals {
     /// Of these secrets, at most [`SEAL_KEYS_MAX`]; further ones are left out.
     pub fn new<S: AsRef<[u8]>>(secrets: impl IntoIterator<Item = S>) -> Self {
-        let key = |secret: S| {
-            let mut derive = keyed(secret.as_ref());
-            derive.update(LABEL);
-            let derived = Zeroizing::new(<[u8; 32]>::from(derive.finalize().into_bytes()));
-            keyed(derived.as_ref())
-        };
+        let key = |secret: S| keyed(derived(secret.as_ref(), LABEL).as_ref());
         Self { keys: secrets.into_iter().take(SEAL_KEYS_MAX).map(key).collect() }
     }
 
@@ -117,6 +114,17 @@ impl Seals {
     pub(crate) fn open_in(&self, uri: &SipUri, now_unix_secs: u64) -> Option<Sealed> {
         self.open(&uri.param(SEAL_PARAMETER)?, now_unix_secs)
     }
+}
+
+/// The key by which routers that share `secret` know each other's Record-Route, over a restart too.
+pub fn route_key(secret: &[u8]) -> [u8; 32] {
+    *derived(secret, ROUTE_LABEL)
+}
+
+fn derived(secret: &[u8], label: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut derive = keyed(secret);
+    derive.update(label);
+    Zeroizing::new(derive.finalize().into_bytes().into())
 }
 
 fn keyed(secret: &[u8]) -> Hmac<Sha256> {
