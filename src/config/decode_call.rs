@@ -27,7 +27,7 @@ pub(crate) fn sip(table: Table<'_>, reading: Reading<'_, '_>) -> SipConfig {
     let sip = SipConfig {
         contact_secrets: table.or("contact_secrets", Vec::new(), |value| secrets(value, reading.files)),
         connections_max: table.or("connections_max", 4096, |v| v.integer(16..=65_536)),
-        connections_per_source_max: table.or("connections_per_source_max", 64, |v| v.integer(1..=65_536)),
+        connections_per_source_max: table.or("connections_per_source_max", 256, |v| v.integer(1..=65_536)),
         message_bytes_max: table.or("message_bytes_max", 65_536, |v| v.integer(8192..=1_048_576)),
         session_expires_secs: table.or("session_expires_secs", 1800, |v| v.integer(90..=86_400)),
         diversions_max: table.or("diversions_max", 10, |v| v.integer(1..=50)),

@@ -152,7 +152,7 @@ const ROWS: &[Row] = &[
     role_row!("router.health_interval_ms", Reload, router, health_interval_ms),
     role_row!("router.health_timeout_ms", Reload, router, health_timeout_ms),
     role_row!("router.retry_after_secs", Reload, router, retry_after_secs),
-    role_row!("router.timer_c_secs", Reload, router, timer_c_secs),
+    role_row!("router.timer_c_secs", Restart, router, timer_c_secs),
     role_row!("router.metrics", Restart, router, metrics),
     role_row!("um.startup_mode", Restart, um, startup_mode),
     role_row!("um.tcp", Restart, um, tcp),

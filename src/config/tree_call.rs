@@ -67,7 +67,7 @@ pub struct SipConfig {
     pub contact_secrets: Vec<Secret>,
     /// TCP and TLS connections at once, per role.
     pub connections_max: u32,
-    /// Those of one source (/32, /64); gateways and routers that the configuration names are not held to it.
+    /// Those of one source address.
     pub connections_per_source_max: u32,
     /// Largest message that is read, head and body.
     pub message_bytes_max: u32,
