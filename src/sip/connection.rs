@@ -160,6 +160,10 @@ impl Connections {
         self.by_id.len()
     }
 
+    pub(crate) fn over(&self, transport: Transport) -> usize {
+        self.by_id.values().filter(|connection| connection.source.transport == transport).count()
+    }
+
     /// A connection to be made; `None` when there are too many.
     pub(crate) fn connect(
         &mut self,

@@ -102,6 +102,11 @@ impl Endpoint {
         self.connections.len()
     }
 
+    /// Those of them that are of this transport. Cost: linear in connections.
+    pub fn connections_over(&self, transport: Transport) -> usize {
+        self.connections.over(transport)
+    }
+
     /// Transactions that are not finished, of others and of ours.
     pub fn transactions(&self) -> (usize, usize) {
         (self.servers.len(), self.clients.len())
