@@ -266,9 +266,9 @@ impl Slots {
         self.ledger.running(slot)
     }
 
-    /// Calls on their way to a worker.
-    pub fn reservations(&self) -> u32 {
-        Slot::BOTH.iter().map(|slot| self.ledger.reserved(*slot)).sum()
+    /// Calls on their way to the slot's worker.
+    pub fn reserved(&self, slot: Slot) -> u32 {
+        self.ledger.reserved(slot)
     }
 
     /// Calls that could still be taken; 0 when no worker takes any.

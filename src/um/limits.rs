@@ -1,0 +1,39 @@
+//! Limits of the UM service, each named once.
+
+use std::time::Duration;
+
+/// Between two looks at certificates, secrets and the workers' binary.
+pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Between two signs of life and readings of gauges; below the age at which health takes the loop for stuck.
+pub(crate) const BEAT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Before a worker's socket is tried again.
+pub(crate) const CONNECT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Before one is tried again that speaks no version of ours.
+pub(crate) const UNUSABLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a write to a worker may take; a slower one is connected to anew.
+pub(crate) const WRITE_TIME: Duration = Duration::from_millis(500);
+
+/// How long what a dead worker said last may take to be read.
+pub(crate) const LAST_WORDS_TIME: Duration = Duration::from_millis(50);
+
+/// Bytes read from a worker at once.
+pub(crate) const READ_BYTES: usize = 16 * 1024;
+
+/// Orders that wait for one slot's task; more are a fault of ours and are lost.
+pub(crate) const ORDERS_MAX: usize = 256;
+
+/// News of both slots that wait; beyond, workers wait.
+pub(crate) const NEWS_MAX: usize = 1024;
+
+/// How long the lock of an earlier UM service is waited for.
+pub(crate) const LOCK_TIME: Duration = Duration::from_secs(3);
+
+/// Longest path of a Unix socket (unix(7)), in bytes.
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// How long a worker may take to tell a story.
+pub(crate) const STORY_TIME: Duration = Duration::from_secs(5);
