@@ -1,0 +1,226 @@
+//! The router's loop: each request that belongs to no dialog is answered or sent on.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use postern_config::{RouterMode, SipTransport};
+use postern_dialplan::{Decision, Origin, Refusal};
+use postern_sip::Proxy;
+use postern_sip::proxy_io::{Forward, ForwardHandle, ProxyEvent, ProxyTarget};
+use postern_sip::{HeaderName, Method, Request, SipUri, Source, StatusCode, Transport as Protocol};
+use postern_telemetry::RouterCells;
+use postern_telemetry::call_labels::{CallRefusal, ServiceHealth, SipMethod, SipResult};
+use postern_transport::Transport;
+
+use crate::contact::{is_over, ranked, towards, uri_of};
+use crate::generation::Generation;
+use crate::health::News;
+use crate::limits::ANSWER_TIME;
+use crate::services::{Condition, Services};
+
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, REFER, NOTIFY, PRACK";
+
+/// The loop's state.
+pub(crate) struct Serving {
+    pub(crate) transport: Transport,
+    pub(crate) proxy: Proxy,
+    pub(crate) generation: Generation,
+    pub(crate) services: Services,
+    pub(crate) cells: Arc<RouterCells>,
+}
+
+impl Serving {
+    /// Waits for the next thing to happen on the wire, and deals with it. Cancel-safe.
+    pub(crate) async fn turn(&mut self) {
+        self.transport.drive(&mut self.proxy).await;
+        while let Some(event) = self.proxy.poll_event() {
+            self.on_event(event);
+        }
+        self.cells.proxied_calls.set((), self.proxy.forwarding() as u64);
+    }
+
+    fn on_event(&mut self, event: ProxyEvent) {
+        match event {
+            ProxyEvent::Incoming { handle, request, source } => match request.method {
+                Method::Invite => self.on_invite(handle, &request, &source),
+                Method::Options => self.on_options(handle, &source),
+                _ => self.respond(handle, &request.method, StatusCode::METHOD_NOT_ALLOWED, &[allow()]),
+            },
+            ProxyEvent::Finished { status, .. } => {
+                self.cells.requests.add((SipMethod::Invite, SipResult::from_status(status.code())), 1);
+            }
+            ProxyEvent::TargetFailed { uri, fault, .. } => {
+                tracing::debug!(%uri, ?fault, "a target did not take a call")
+            }
+            ProxyEvent::Withdrawn { .. } => {}
+        }
+    }
+
+    /// Gateways ask by OPTIONS whether calls may come.
+    fn on_options(&mut self, handle: ForwardHandle, source: &Source) {
+        let (status, headers) = if !self.generation.rules.admits(source) {
+            (StatusCode::FORBIDDEN, Vec::new())
+        } else if !self.services.any_healthy() {
+            (StatusCode::SERVICE_UNAVAILABLE, vec![self.retry_after()])
+        } else {
+            let accept = (HeaderName::Accept, "application/sdp".to_string());
+            let supported = (HeaderName::Supported, "timer, replaces, 100rel".to_string());
+            (StatusCode::OK, vec![allow(), accept, supported])
+        };
+        self.respond(handle, &Method::Options, status, &headers);
+    }
+
+    fn on_invite(&mut self, handle: ForwardHandle, request: &Request, source: &Source) {
+        let began = Instant::now();
+        let decided = self.generation.rules.decide(request, source, &self.generation.seals, unix_secs());
+        let outcome = decided.and_then(|decision| {
+            let uris = self.targets(request, source, &decision)?;
+            Ok((decision, uris))
+        });
+        match outcome {
+            Ok((decision, uris)) if self.generation.mode == RouterMode::Proxy => {
+                self.forward(handle, source, &decision, uris);
+            }
+            Ok((decision, uris)) => {
+                let contacts = ranked(uris);
+                tracing::debug!(gateway = %decision.gateway, plan = %decision.plan, %contacts, "redirected");
+                let headers = [(HeaderName::Contact, contacts)];
+                self.respond(handle, &Method::Invite, StatusCode::MOVED_TEMPORARILY, &headers);
+            }
+            Err(refusal) => self.refuse(handle, refusal, source),
+        }
+        self.cells.answer_seconds.observe((), began.elapsed().as_secs_f64());
+    }
+
+    fn refuse(&mut self, handle: ForwardHandle, refusal: Refusal, source: &Source) {
+        tracing::debug!(remote = %source.remote, why = %refusal, "a call is not taken");
+        self.cells.refusals.add(label_of(refusal), 1);
+        let headers = match refusal {
+            Refusal::Unavailable => vec![self.retry_after()],
+            _ => Vec::new(),
+        };
+        self.respond(handle, &Method::Invite, refusal.status(), &headers);
+    }
+
+    /// Where the call may go, best first.
+    fn targets(&mut self, request: &Request, source: &Source, decision: &Decision) -> Result<Vec<SipUri>, Refusal> {
+        let generation = &self.generation;
+        // A call keeps its security: in by TLS, on by TLS.
+        let secure = source.transport == Protocol::Tls || request.uri.as_sip().is_some_and(|uri| uri.secure);
+        let transport = if secure { SipTransport::Tls } else { SipTransport::Tcp };
+        let gateway = generation.rules.gateway(&decision.gateway);
+        let contacts_max = gateway.and_then(|gateway| gateway.contacts).unwrap_or(generation.contacts);
+        let chosen = self.services.choose(transport, contacts_max as usize)?;
+        let places: Vec<SipUri> = match generation.mode {
+            RouterMode::SingleHop => {
+                let workers = chosen.iter().filter_map(|service| match &service.condition {
+                    Condition::Healthy(status) => status.workers.iter().find(|uri| is_over(uri, transport)).cloned(),
+                    _ => None,
+                });
+                workers.collect()
+            }
+            RouterMode::Redirect | RouterMode::Proxy => {
+                chosen.iter().filter_map(|service| uri_of(&service.target)).collect()
+            }
+        };
+        if places.is_empty() {
+            return Err(Refusal::Unavailable);
+        }
+        let now = unix_secs();
+        let seal = |uri| generation.rules.seal(uri, decision, &generation.seals, now);
+        Ok(places.iter().map(|place| seal(towards(place, &request.uri))).collect())
+    }
+
+    /// Proxy mode: the caller stays with us, we go on to the service and follow its redirect to the worker.
+    fn forward(&mut self, handle: ForwardHandle, source: &Source, decision: &Decision, uris: Vec<SipUri>) {
+        let origin: Origin = self.generation.rules.origin(decision);
+        let secured = uris.iter().all(|uri| is_over(uri, SipTransport::Tls));
+        let forward = Forward {
+            targets: uris.into_iter().map(|uri| ProxyTarget { uri, hop: None }).collect(),
+            headers: vec![(origin_header(), Some(origin.to_string()))],
+            follow_redirects: true,
+            secured,
+            answer_time: Some(ANSWER_TIME),
+        };
+        tracing::debug!(remote = %source.remote, gateway = %decision.gateway, plan = %decision.plan, "forwarded");
+        self.proxy.forward(handle, forward, Instant::now());
+    }
+
+    fn respond(
+        &mut self,
+        handle: ForwardHandle,
+        method: &Method,
+        status: StatusCode,
+        headers: &[(HeaderName, String)],
+    ) {
+        if self.proxy.respond(handle, status, headers, Instant::now()) {
+            // An INVITE is counted when it is finished.
+            if *method != Method::Invite {
+                let labels = (SipMethod::from_name(method.as_str()), SipResult::from_status(status.code()));
+                self.cells.requests.add(labels, 1);
+            }
+        }
+    }
+
+    fn retry_after(&self) -> (HeaderName, String) {
+        (HeaderName::RetryAfter, self.generation.retry_after_secs.to_string())
+    }
+
+    /// Takes in how a UM service is.
+    pub(crate) fn on_news(&mut self, news: News) {
+        if let Some(took) = news.took {
+            self.cells.um_check_seconds.observe((), took.as_secs_f64());
+        }
+        let healthy = matches!(news.condition, Condition::Healthy(_));
+        if self.services.note(&news.target, news.condition).is_some() {
+            if healthy {
+                tracing::info!(um_service = %news.target, "takes calls");
+            } else {
+                tracing::warn!(um_service = %news.target, why = %news.why, "takes no calls");
+            }
+        }
+        self.count_services();
+    }
+
+    pub(crate) fn count_services(&self) {
+        let mut counts = [(ServiceHealth::Healthy, 0), (ServiceHealth::Refusing, 0), (ServiceHealth::Dead, 0)];
+        for service in self.services.iter() {
+            let at = match service.condition {
+                Condition::Healthy(_) => 0,
+                Condition::Refusing => 1,
+                Condition::Unknown | Condition::Dead => 2,
+            };
+            counts[at].1 += 1;
+        }
+        for (health, count) in counts {
+            self.cells.um_services.set(health, count);
+        }
+    }
+}
+
+fn allow() -> (HeaderName, String) {
+    (HeaderName::Allow, ALLOW.to_string())
+}
+
+fn origin_header() -> HeaderName {
+    HeaderName::Other(postern_dialplan::ORIGIN_HEADER.into())
+}
+
+fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn label_of(refusal: Refusal) -> CallRefusal {
+    match refusal {
+        Refusal::UnknownGateway => CallRefusal::UnknownGateway,
+        Refusal::Disabled => CallRefusal::Disabled,
+        Refusal::NotSecure => CallRefusal::NotSecure,
+        Refusal::NoOrigin => CallRefusal::NoOrigin,
+        Refusal::NoSuchAddress => CallRefusal::NoSuchAddress,
+        Refusal::NoNewCalls => CallRefusal::NoNewCalls,
+        Refusal::Loop => CallRefusal::Loop,
+        Refusal::Full => CallRefusal::Full,
+        Refusal::NotEncrypted => CallRefusal::NotEncrypted,
+        Refusal::Unavailable => CallRefusal::Unavailable,
+    }
+}

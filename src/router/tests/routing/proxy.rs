@@ -1,0 +1,105 @@
+//! Proxy mode: the caller stays with the router, which follows the UM service's redirect to the worker.
+
+use std::time::Instant;
+
+use postern_sip::{HeaderName, Method, Request, Target};
+
+use crate::harness::*;
+
+struct House {
+    um: Service,
+    worker: Service,
+    router: Router,
+}
+
+async fn house() -> House {
+    let worker = Service::start(Manner::default());
+    let redirect = Some(format!("<sip:7000@{};transport=tcp>", worker.address));
+    let um = Service::start(Manner { redirect, ..Manner::free(5) });
+    let router = Router::with(&[um.address], "mode = \"proxy\"").await;
+    router.until_options_say(200).await;
+    House { um, worker, router }
+}
+
+/// A request of the caller within the dialog that `invite` and its answer set up.
+fn in_dialog(method: Method, invite: &Request, answer: &postern_sip::Response, number: u32) -> Request {
+    let contact = answer.headers.contact().expect("readable").expect("a contact");
+    let mut request = Request::new(method.clone(), contact.uri);
+    for name in [HeaderName::From, HeaderName::CallId] {
+        request.headers.copy_from(&invite.headers, name);
+    }
+    request.headers.copy_from(&answer.headers, HeaderName::To);
+    request.headers.push(HeaderName::CSeq, format!("{number} {method}"));
+    for route in answer.headers.record_routes().expect("readable").into_iter().rev() {
+        request.headers.push(HeaderName::Route, route);
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_call_goes_through_to_the_worker_and_its_dialog_after_it() {
+    let house = house().await;
+    let mut gateway = Party::client();
+    let invite =
+        request(Method::Invite, &house.router.uri("7000"), &[("Diversion", "<sip:1001@pbx>;reason=user-busy")]);
+    let answer = gateway.send(invite.clone()).await.expect("an answer");
+    assert_eq!(answer.status.code(), 200);
+    let routes = answer.headers.record_routes().expect("readable");
+    assert!(!routes.is_empty(), "the router is not in the route set");
+
+    let ack = in_dialog(Method::Ack, &invite, &answer, 1);
+    let target = Target::of(&ack).expect("a place to go");
+    gateway.endpoint.send_ack(ack, target, Instant::now()).expect("sent");
+    let bye = gateway.send(in_dialog(Method::Bye, &invite, &answer, 2)).await.expect("an answer");
+    assert_eq!(bye.status.code(), 200);
+    house.worker.request(Method::Ack).await;
+    house.worker.request(Method::Bye).await;
+
+    let arrived = house.worker.request(Method::Invite).await;
+    assert_eq!(arrived.headers.value("Postern-Origin"), Some("127.0.0.1 office 127.0.0.1"));
+    assert_eq!(arrived.headers.value(HeaderName::Diversion), Some("<sip:1001@pbx>;reason=user-busy"));
+    assert_eq!(arrived.headers.max_forwards().expect("readable"), Some(69));
+    assert_eq!(house.um.seen.lock().expect("alone").iter().filter(|r| r.method == Method::Bye).count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_of_its_origin_is_written_over() {
+    let house = house().await;
+    let forged = [("Postern-Origin", "gw.example.test sealed 192.0.2.1")];
+    let answer = Party::client().ask(Method::Invite, &house.router.uri("7000"), &forged).await.expect("an answer");
+    assert_eq!(answer.status.code(), 200);
+    let arrived = house.worker.request(Method::Invite).await;
+    assert_eq!(arrived.headers.values("Postern-Origin").collect::<Vec<_>>(), ["127.0.0.1 office 127.0.0.1"]);
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_is_followed_by_the_next_one() {
+    let worker = Service::start(Manner::default());
+    let redirect = Some(format!("<sip:7000@{};transport=tcp>", worker.address));
+    let gone =
+        Service::start(Manner { redirect: Some("<sip:7000@127.0.0.1:9;transport=tcp>".into()), ..Manner::free(50) });
+    let um = Service::start(Manner { redirect, ..Manner::free(5) });
+    let router = Router::with(&[gone.address, um.address], "mode = \"proxy\"").await;
+    router.until_options_say(200).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let answer = Party::client().ask(Method::Invite, &router.uri("7000"), &[]).await.expect("an answer");
+    assert_eq!(answer.status.code(), 200);
+    gone.request(Method::Invite).await;
+    worker.request(Method::Invite).await;
+}
+
+#[tokio::test]
+async fn a_request_of_a_dialog_that_never_came_through_is_refused() {
+    let house = house().await;
+    let mut bye = request(Method::Bye, &house.router.uri("7000"), &[]);
+    bye.headers.set(HeaderName::To, "<sip:7000@example.test>;tag=nobody");
+    let answer = Party::client().send(bye).await.expect("an answer");
+    assert_eq!(answer.status.code(), 481);
+}
+
+#[tokio::test]
+async fn hops_run_out() {
+    let house = house().await;
+    let answer = Party::client().ask(Method::Invite, &house.router.uri("7000"), &[("Max-Forwards", "0")]).await;
+    assert_eq!(answer.expect("an answer").status.code(), 483);
+}
