@@ -6,7 +6,7 @@ use postern_turn::io::{Action, Client, RelayId, ReplyFrom, Warning};
 use crate::quality::Summary;
 use crate::relays::Relay;
 use crate::shard::{Shard, Turn};
-use crate::shared::ToShard;
+use crate::shared::{ReleasedRelay, ToShard};
 use crate::streams::is_stream;
 
 impl Shard {
@@ -42,11 +42,18 @@ impl Shard {
                     self.set_authenticated(from, false, turn);
                     self.set_authenticated(to, true, turn);
                 }
+                Action::Released { serial, transport, relay, family } => {
+                    self.meters.relay_released(transport, family);
+                    let media = self.media_of(&[relay]);
+                    self.shared.relay_released(serial, ReleasedRelay { family, media });
+                }
                 Action::Ended(record, reason) => {
                     self.shared.client_went(record.client.listener);
                     self.set_authenticated(record.client, false, turn);
-                    self.meters.allocation_ended(&record, reason);
-                    let media = self.media_of(&record.relay_ids);
+                    let released = self.shared.take_released(record.start.serial);
+                    self.meters.allocation_ended(&record, reason, &released);
+                    let media = released.into_iter().flat_map(|relay| relay.media);
+                    let media: Vec<Summary> = media.chain(self.media_of(&record.relay_ids)).collect();
                     self.shared.records.ended(&record, reason, &media);
                 }
                 Action::Warn(warning) => self.warn(&warning),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use postern_net::dtls::{DtlsOutput, DtlsPath};
 use postern_net::{Event, IcmpError, Outgoing, Received};
 use postern_telemetry::labels::Direction;
-use postern_turn::io::{Client, DropReason, Peer, PeerIcmp, PeerVerdict, RelayId, Verdict};
+use postern_turn::io::{Client, DropReason, Peer, PeerIcmp, PeerVerdict, RelayId, Transport, Verdict};
 use slab::Slab;
 
 use crate::limits;
@@ -45,19 +45,19 @@ impl Shard {
             return self.meters.dropped(DropReason::Oversize);
         }
         let bound = listener.local_addr();
+        let (range, tos) = (received.range.clone(), received.tos);
         let client = Client {
-            transport: listener.transport(),
+            transport: listener.transport_of(&received.buffer[range.clone()]),
             listener: index,
             stream: 0,
             local: SocketAddr::new(received.local_ip.unwrap_or(bound.ip()), bound.port()),
             remote: received.from,
         };
-        let (range, tos) = (received.range.clone(), received.tos);
-        if listener.dtls.is_some() {
-            return self.on_dtls_datagram(place, range, client, tos, turn);
-        }
-        if listener.is_retired() && !self.server.serves(&client) {
+        if !listener.takes(client.transport) && !self.server.serves(&client) {
             return self.meters.dropped(DropReason::NoAllocation);
+        }
+        if client.transport == Transport::Dtls {
+            return self.on_dtls_datagram(place, range, client, tos, turn);
         }
         let datagram = &received.buffer[range];
         let verdict = self.server.handle_datagram(turn.now, client, tos, datagram);
@@ -75,9 +75,6 @@ impl Shard {
     fn on_dtls_datagram(&mut self, place: usize, range: Range<usize>, client: Client, tos: u8, turn: Turn) {
         let Some(Some(listener)) = self.listeners.get_mut(usize::from(client.listener)) else { return };
         let Some(received) = self.batch.get_mut(place) else { return };
-        if listener.is_retired() && !self.server.serves(&client) {
-            return self.meters.dropped(DropReason::NoAllocation);
-        }
         let Some(mut sessions) = listener.dtls.take() else { return };
         let mut control = false;
         let path = DtlsPath { remote: client.remote, local: client.local.ip() };

@@ -24,8 +24,8 @@ pub enum EdgeError {
     System(#[from] std::io::Error),
     #[error("metrics: {0}")]
     Metrics(#[from] postern_telemetry::MetricsError),
-    #[error("shard {index} did not take the new configuration within {seconds} s; it is stuck")]
-    Stuck { index: usize, seconds: u64 },
+    #[error("{shards} of the shards did not take the last configuration within {seconds} s: stuck; see /healthz")]
+    Stuck { shards: usize, seconds: u64 },
 }
 
 impl From<crate::listeners::ListenError> for EdgeError {

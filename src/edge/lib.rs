@@ -36,3 +36,6 @@ mod tokens;
 pub use error::EdgeError;
 pub use process::{Listening, Origin};
 pub use supervise::{Stop, run};
+
+#[cfg(test)]
+mod leaving_tests;

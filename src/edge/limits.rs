@@ -28,14 +28,13 @@ pub(crate) const INBOX_MAX: usize = 4096;
 pub(crate) const MESSAGES_PER_TURN: usize = 64;
 /// A stream without an allocation lives this long.
 pub(crate) const UNAUTHENTICATED_STREAM: Duration = Duration::from_secs(10);
-/// Half-open connections of all listeners together, where the descriptor limit is eight times as much or more; else an eighth
-/// of it, so that strangers take none from allocations.
-pub(crate) const HALF_OPEN_MAX: u64 = 4096;
-/// Descriptors that allocations never use, beside those of half-open connections: telemetry, reload, the token service, logs.
-pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
-/// Of those, how many clients' connections may take when everything else is used up.
+/// Of the descriptors in reserve ([`postern_net::limits::DESCRIPTORS_RESERVED`]), how many clients' connections may take when
+/// everything else is used up.
 pub(crate) const DESCRIPTORS_FOR_CLIENTS: u64 = 128;
 /// How often certificates and secrets are looked at for a change.
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest wait for all shards to take a new generation.
 pub(crate) const RELOAD_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait of an ended shard for allocations that others may still send it, and how often it looks.
+pub(crate) const LEAVE_WAIT: Duration = Duration::from_millis(500);
+pub(crate) const LEAVE_LOOK: Duration = Duration::from_millis(5);

@@ -10,6 +10,7 @@ use postern_net::{Outgoing, SendBatch, UdpSocket};
 use postern_turn::io::{Client, Transport};
 
 use crate::limits;
+use crate::listeners::Kind;
 use crate::meters::Meters;
 use crate::shared::{Alternates, ListenerSocket};
 
@@ -25,6 +26,8 @@ const DTLS_LIMITS: DtlsLimits = DtlsLimits {
 pub(crate) struct Listener {
     socket: UdpSocket,
     outgoing: SendBatch,
+    /// What new clients are served. Clients from before a reload that changed it stay as they came.
+    kind: Kind,
     pub(crate) dtls: Option<DtlsSessions>,
     pub(crate) alternates: Option<Alternates>,
     retired: bool,
@@ -34,21 +37,32 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// # Errors
-    /// A certificate that DTLS cannot use (only ECDSA ones serve).
-    pub(crate) fn new(parts: ListenerSocket) -> Result<Self, TlsError> {
-        let dtls = parts.dtls.map(|material| {
-            let (leaf, key) = leaf_and_key(&material);
-            DtlsSessions::new(leaf, key, DTLS_LIMITS)
-        });
-        Ok(Self {
+    /// As [`dtls_sessions`], for a DTLS listener.
+    pub(crate) fn new(parts: ListenerSocket, certificate: Option<&CertifiedKeyMaterial>) -> Result<Self, TlsError> {
+        let mut listener = Self {
             socket: parts.socket,
             outgoing: SendBatch::new(limits::SEND_BATCH),
-            dtls: dtls.transpose()?,
-            alternates: parts.alternates,
+            kind: Kind::Udp,
+            dtls: None,
+            alternates: None,
             retired: false,
             kernel_drops_seen: 0,
             dtls_seen: DtlsCounters::default(),
-        })
+        };
+        listener.set_kind(parts.kind, certificate)?;
+        Ok(listener)
+    }
+
+    /// Serves new clients otherwise from here on.
+    ///
+    /// # Errors
+    /// As [`dtls_sessions`]; nothing is changed then.
+    pub(crate) fn set_kind(&mut self, kind: Kind, certificate: Option<&CertifiedKeyMaterial>) -> Result<(), TlsError> {
+        if let (Kind::Dtls, None, Some(material)) = (kind, &self.dtls, certificate) {
+            self.dtls = Some(dtls_sessions(material)?);
+        }
+        self.kind = kind;
+        Ok(())
     }
 
     /// For the handshakes of a DTLS listener from here on.
@@ -64,17 +78,20 @@ impl Listener {
         &self.socket
     }
 
-    pub(crate) fn transport(&self) -> Transport {
-        if self.dtls.is_some() { Transport::Dtls } else { Transport::Udp }
+    /// How a datagram that begins like this is meant (RFC 7983 section 7).
+    pub(crate) fn transport_of(&self, datagram: &[u8]) -> Transport {
+        let is_record = self.dtls.is_some() && datagram.first().is_some_and(|first| (20..=63).contains(first));
+        if is_record { Transport::Dtls } else { Transport::Udp }
+    }
+
+    /// Whether new clients may come by this transport; others are served if they have an allocation.
+    pub(crate) fn takes(&self, transport: Transport) -> bool {
+        !self.retired && (self.kind == Kind::Dtls) == (transport == Transport::Dtls)
     }
 
     /// While retired, only clients with an allocation are served.
     pub(crate) fn set_retired(&mut self, retired: bool) {
         self.retired = retired;
-    }
-
-    pub(crate) fn is_retired(&self) -> bool {
-        self.retired
     }
 
     /// Collects a datagram; it leaves with the others at the end of the turn, or at once when the batch is full.
@@ -141,6 +158,15 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.socket.local_addr()
     }
+}
+
+/// An empty table of sessions.
+///
+/// # Errors
+/// A certificate that DTLS cannot use (only ECDSA ones serve).
+pub(crate) fn dtls_sessions(material: &CertifiedKeyMaterial) -> Result<DtlsSessions, TlsError> {
+    let (leaf, key) = leaf_and_key(material);
+    DtlsSessions::new(leaf, key, DTLS_LIMITS)
 }
 
 /// DER of the leaf certificate and of its key.

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_config::{CertifiedKeyMaterial, EdgeConfig, SocketsConfig};
-use postern_net::listener::{Accepted, HalfOpen, ListenerEvent, ListenerHandle, ListenerSpec, bind_tcp, serve};
+use postern_config::{EdgeConfig, SocketsConfig};
+use postern_net::listener::{
+    Accepted, HalfOpen, ListenerEvent, ListenerHandle, ListenerSpec, Watched, bind_tcp, watch,
+};
 use postern_net::tls::TlsSource;
 use postern_net::{BindError, ReusePortGroup, UdpOptions};
 
@@ -35,8 +38,15 @@ struct Entry {
     kind: Kind,
     address: SocketAddr,
     state: State,
-    /// Stops accepting when dropped; datagram listeners have none.
-    accepting: Option<ListenerHandle>,
+    /// Datagram listeners have none.
+    accepting: Option<Accepting>,
+}
+
+/// A stream listener at work; it stops when dropped.
+struct Accepting {
+    _handle: ListenerHandle,
+    /// Whether TLS is answered beside plain STUN.
+    tls: Arc<AtomicBool>,
 }
 
 /// Every listener that this process has or had. An index is never used for another address.
@@ -59,10 +69,21 @@ pub(crate) enum ListenError {
 /// Bound, but not yet open: dropping it leaves everything as it was.
 pub(crate) struct Prepared {
     groups: Vec<(u16, SocketAddr, Kind, ReusePortGroup)>,
-    streams: Vec<(u16, SocketAddr, Kind, std::net::TcpListener)>,
-    revived: Vec<u16>,
-    retired: Vec<u16>,
-    alternates: Vec<(u16, Alternates)>,
+    streams: Vec<(u16, SocketAddr, Kind, Watched)>,
+    changes: Changes,
+}
+
+/// What a generation does to the listeners that there are already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Retired ones that are wanted again.
+    pub(crate) revived: Vec<u16>,
+    /// From here on they serve the clients they have and no new ones.
+    pub(crate) retired: Vec<u16>,
+    /// The same address of another kind: between udp and dtls, or tcp and tls.
+    pub(crate) converted: Vec<(u16, Kind)>,
+    /// Of all listeners, new ones too: who answers from the other address or port (RFC 5780). Others have none.
+    pub(crate) alternates: Vec<(u16, Alternates)>,
 }
 
 impl Prepared {
@@ -71,13 +92,26 @@ impl Prepared {
         let sockets = self.groups.iter().flat_map(|(.., group)| &group.sockets);
         sockets.map(postern_net::UdpSocket::effective_recv_buffer).min()
     }
+
+    /// Lets datagrams in: the last step that can fail. They wait in the sockets until the shards have them.
+    ///
+    /// # Errors
+    /// What setsockopt(2) reports. To be dropped then, which closes all again.
+    pub(crate) fn open(self) -> Result<Opened, ListenError> {
+        for (_, address, _, group) in &self.groups {
+            group.open().map_err(|source| ListenError::Open { address: *address, source })?;
+        }
+        Ok(Opened(self))
+    }
 }
+
+/// Ready to be served: nothing that follows can fail.
+pub(crate) struct Opened(Prepared);
 
 /// What the shards must be told, one list of new sockets per shard.
 pub(crate) struct Published {
     pub(crate) added: Vec<Vec<(u16, ListenerSocket)>>,
-    pub(crate) revived: Vec<u16>,
-    pub(crate) retired: Vec<u16>,
+    pub(crate) changes: Changes,
 }
 
 /// What stream listeners need to serve.
@@ -89,31 +123,30 @@ pub(crate) struct StreamService {
 }
 
 impl Listeners {
-    /// Binds what `edge` has and this table has not, behind closed doors.
+    /// Binds what `edge` has and this table has not, behind closed doors. An address that is open already is taken over as
+    /// it is, whatever kind it is to be. To be called inside a tokio runtime.
     ///
     /// # Errors
     /// The first address that cannot be had; nothing is bound then.
     pub(crate) fn prepare(&self, edge: &EdgeConfig, shards: usize) -> Result<Prepared, ListenError> {
         let wanted = wanted(edge);
-        let mut prepared = Prepared {
-            groups: Vec::new(),
-            streams: Vec::new(),
-            revived: Vec::new(),
-            retired: Vec::new(),
-            alternates: Vec::new(),
-        };
+        let mut prepared = Prepared { groups: Vec::new(), streams: Vec::new(), changes: Changes::default() };
         let mut next = self.entries.len();
         let mut places = Vec::new();
         for &(kind, address) in &wanted {
             let known = self.entries.iter().position(|entry| {
-                (entry.kind, entry.address) == (kind, address)
+                entry.is_at(kind, address)
                     && (entry.state == State::Open || entry.state == State::Retired && kind.is_datagram())
             });
             if let Some(index) = known {
-                if self.entries[index].state == State::Retired {
-                    prepared.revived.push(index as u16);
+                let entry = &self.entries[index];
+                if entry.state == State::Retired {
+                    prepared.changes.revived.push(index as u16);
                 }
-                places.push((address, index as u16));
+                if entry.kind != kind {
+                    prepared.changes.converted.push((index as u16, kind));
+                }
+                places.push((kind, address, index as u16));
                 continue;
             }
             let index = u16::try_from(next)
@@ -121,70 +154,65 @@ impl Listeners {
                 .filter(|&index| usize::from(index) < LISTENERS_MAX)
                 .ok_or(ListenError::TooMany)?;
             next += 1;
-            places.push((address, index));
+            places.push((kind, address, index));
             if kind.is_datagram() {
                 let group = ReusePortGroup::bind(address, shards, &udp_options(&edge.sockets))?;
                 prepared.groups.push((index, address, kind, group));
             } else {
-                prepared.streams.push((index, address, kind, bind_tcp(address)?));
+                let watched = watch(bind_tcp(address)?).map_err(|source| ListenError::Open { address, source })?;
+                prepared.streams.push((index, address, kind, watched));
             }
         }
-        prepared.alternates = alternates(edge, &places);
-        let gone = self
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| entry.state == State::Open && !wanted.contains(&(entry.kind, entry.address)));
-        prepared.retired = gone.map(|(index, _)| index as u16).collect();
+        prepared.changes.alternates = alternates(edge, &places);
+        let is_wanted = |entry: &Entry| wanted.iter().any(|&(kind, address)| entry.is_at(kind, address));
+        let gone = self.entries.iter().enumerate().filter(|(_, entry)| entry.state == State::Open && !is_wanted(entry));
+        prepared.changes.retired = gone.map(|(index, _)| index as u16).collect();
         Ok(prepared)
     }
 
-    /// Opens what was prepared. From here on the table is the new one.
-    ///
-    /// # Errors
-    /// A socket that binds and does not open; the listeners before it stay.
-    pub(crate) fn publish(
-        &mut self,
-        prepared: Prepared,
-        shards: usize,
-        certificate: Option<&Arc<CertifiedKeyMaterial>>,
-        service: &StreamService,
-    ) -> Result<Published, ListenError> {
-        let Prepared { groups, streams, revived, retired, alternates } = prepared;
+    /// Serves what was opened. From here on the table is the new one.
+    pub(crate) fn publish(&mut self, opened: Opened, shards: usize, service: &StreamService) -> Published {
+        let Opened(Prepared { groups, streams, changes }) = opened;
         let mut added: Vec<Vec<(u16, ListenerSocket)>> = (0..shards).map(|_| Vec::new()).collect();
         let mut entries = Vec::new();
         for (index, address, kind, group) in groups {
-            group.open().map_err(|source| ListenError::Open { address, source })?;
-            let alternates = alternates.iter().find(|(of, _)| *of == index).map(|(_, alternates)| *alternates);
             for (socket, shard) in group.sockets.into_iter().zip(&mut added) {
-                let dtls = (kind == Kind::Dtls).then(|| certificate.cloned()).flatten();
-                shard.push((index, ListenerSocket { socket, dtls, alternates }));
+                shard.push((index, ListenerSocket { socket, kind }));
             }
             entries.push((index, Entry { kind, address, state: State::Open, accepting: None }));
         }
         for (index, address, kind, listener) in streams {
+            let tls = Arc::new(AtomicBool::new(kind == Kind::Tls));
+            let (answered, config) = (Arc::clone(&tls), Arc::clone(&service.tls));
             let spec = ListenerSpec {
                 listener: index,
-                tls: if kind == Kind::Tls { Arc::clone(&service.tls) } else { Arc::new(|| None) },
+                tls: Arc::new(move || answered.load(Ordering::Relaxed).then(|| config()).flatten()),
                 framing: accept::first_message,
                 half_open: Arc::clone(&service.half_open),
                 on_accepted: Arc::clone(&service.on_accepted),
                 on_event: Arc::clone(&service.on_event),
             };
-            let accepting = serve(listener, spec).map_err(|source| ListenError::Open { address, source })?;
-            entries.push((index, Entry { kind, address, state: State::Open, accepting: Some(accepting) }));
+            let accepting = Some(Accepting { _handle: listener.serve(spec), tls });
+            entries.push((index, Entry { kind, address, state: State::Open, accepting }));
         }
         entries.sort_by_key(|(index, _)| *index);
         self.entries.extend(entries.into_iter().map(|(_, entry)| entry));
-        for &index in &revived {
+        for &index in &changes.revived {
             self.entries[usize::from(index)].state = State::Open;
         }
-        for &index in &retired {
+        for &(index, kind) in &changes.converted {
+            let entry = &mut self.entries[usize::from(index)];
+            entry.kind = kind;
+            if let Some(accepting) = &entry.accepting {
+                accepting.tls.store(kind == Kind::Tls, Ordering::Relaxed);
+            }
+        }
+        for &index in &changes.retired {
             let entry = &mut self.entries[usize::from(index)];
             entry.state = State::Retired;
             entry.accepting = None;
         }
-        Ok(Published { added, revived, retired })
+        Published { added, changes }
     }
 
     /// Retired listeners that no client uses any more: to be closed on every shard, and then [`closed`](Self::closed).
@@ -212,6 +240,13 @@ impl Listeners {
     }
 }
 
+impl Entry {
+    /// Whether its socket is the one that a listener of this kind at this address would have.
+    fn is_at(&self, kind: Kind, address: SocketAddr) -> bool {
+        self.address == address && self.kind.is_datagram() == kind.is_datagram()
+    }
+}
+
 impl Kind {
     fn is_datagram(self) -> bool {
         matches!(self, Self::Udp | Self::Dtls)
@@ -228,13 +263,13 @@ fn wanted(edge: &EdgeConfig) -> Vec<(Kind, SocketAddr)> {
 }
 
 /// For each of the four listeners of NAT discovery, who answers from the other address or port.
-fn alternates(edge: &EdgeConfig, places: &[(SocketAddr, u16)]) -> Vec<(u16, Alternates)> {
+fn alternates(edge: &EdgeConfig, places: &[(Kind, SocketAddr, u16)]) -> Vec<(u16, Alternates)> {
     let Some(discovery) = &edge.nat_discovery else { return Vec::new() };
     let addresses = [discovery.primary.ip(), discovery.alternate_address];
     let ports = [discovery.primary.port(), discovery.alternate_port];
     let place = |address: usize, port: usize| {
         let wanted = SocketAddr::new(addresses[address], ports[port]);
-        places.iter().find(|(address, _)| *address == wanted).map(|&(_, index)| index)
+        places.iter().find(|(kind, address, _)| (*kind, *address) == (Kind::Udp, wanted)).map(|&(.., index)| index)
     };
     let mut all = Vec::new();
     for (a, p) in [(0, 0), (0, 1), (1, 0), (1, 1)] {

@@ -9,12 +9,13 @@ use postern_net::SendReport;
 use postern_telemetry::labels::{self, BufferSide, CloseReason, QuotaSubject, SocketRole, Tier};
 use postern_telemetry::{EdgeCells, Heartbeat, RepeatLimit};
 use postern_turn::counters::{Counters, DROP_REASONS};
-use postern_turn::io::{DropReason, QuotaKey, Transport};
+use postern_turn::io::{DropReason, Family, QuotaKey, Transport};
 use postern_turn::record::{EndReason, EndRecord, StartRecord};
 
 use crate::counters::{self, DROPS};
 use crate::limits;
 use crate::quality::Event;
+use crate::shared::ReleasedRelay;
 
 /// Only the shard's own thread writes here.
 pub(crate) struct Meters {
@@ -138,8 +139,16 @@ impl Meters {
         }
     }
 
-    pub(crate) fn allocation_ended(&mut self, record: &EndRecord, reason: EndReason) {
-        for relay in &record.start.relays {
+    /// One of an allocation's two relays; `transport` is that of its start.
+    pub(crate) fn relay_released(&mut self, transport: Transport, family: Family) {
+        let family = if family == Family::V4 { labels::Family::V4 } else { labels::Family::V6 };
+        self.cells.allocations.sub((transport_label(transport), family), 1);
+    }
+
+    /// `released` are the relays that its client had given back before.
+    pub(crate) fn allocation_ended(&mut self, record: &EndRecord, reason: EndReason, released: &[ReleasedRelay]) {
+        let is_released = |relay: &SocketAddr| released.iter().any(|one| (one.family == Family::V4) == relay.is_ipv4());
+        for relay in record.start.relays.iter().filter(|relay| !is_released(relay)) {
             self.cells.allocations.sub((transport_label(record.start.client.transport), family_label(relay)), 1);
         }
         self.cells.allocations_ended.add(end_label(reason), 1);

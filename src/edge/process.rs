@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use postern_config::{Config, Fingerprint};
 use postern_net::Reactor;
 use postern_net::listener::{HalfOpen, ListenerLimits};
-use postern_net::system::{self, Clock};
+use postern_net::system::{self, Clock, DescriptorShares};
 use postern_telemetry::labels::{CertificateRole, ReloadResult, State};
 use postern_telemetry::{EdgeCells, Health, Metrics, Readiness};
 use postern_turn::Server;
@@ -27,7 +27,8 @@ use crate::door::Door;
 use crate::error::EdgeError;
 use crate::generation;
 use crate::limits;
-use crate::listeners::{Kind, Listeners, Published, StreamService};
+use crate::listener;
+use crate::listeners::{Kind, Listeners, Opened, Published, StreamService};
 use crate::meters::Meters;
 use crate::quality::ClockRates;
 use crate::records::RecordSink;
@@ -74,6 +75,8 @@ pub(crate) struct Edge {
     tokens: Option<Tokens>,
     watched: Fingerprint,
     generation: u64,
+    /// Where shards say that they have taken the last generation, and how many have not.
+    untaken: (mpsc::Receiver<()>, usize),
     clock: Clock,
     descriptors_max: u64,
 }
@@ -87,8 +90,7 @@ impl Edge {
         let watched = config.fingerprint.clone();
         let own_addresses = system::own_addresses()?;
         let (soft, _) = system::raise_descriptor_limit()?;
-        let half_open_max = limits::HALF_OPEN_MAX.min(soft / 8);
-        let descriptors_max = soft.saturating_sub(limits::DESCRIPTORS_RESERVED + half_open_max);
+        let DescriptorShares { half_open: half_open_max, allocations: descriptors_max } = DescriptorShares::of(soft);
         let edge = &config.edge;
         let cores = system::cores();
         let shards = if edge.shards == 0 { cores.len().max(1) } else { usize::from(edge.shards) };
@@ -117,6 +119,7 @@ impl Edge {
         let shared = Arc::new(Shared::new(broker, budget, records, Arc::clone(&control)));
 
         let listeners = Listeners::default();
+        check_dtls(&config)?;
         let prepared = listeners.prepare(edge, shards)?;
         startup_checks::warn(&config, &prepared, &control, descriptors_max);
         let tls = Arc::new(ArcSwapOption::from(tls_config(&config)?));
@@ -136,12 +139,16 @@ impl Edge {
             tokens,
             watched,
             generation: 0,
+            untaken: (mpsc::channel().1, 0),
             clock,
             descriptors_max,
             config,
         };
         running.start_shards(&cores, shards, &options, &metrics, &health)?;
-        running.publish(prepared, options)?;
+        running.publish(prepared.open()?, options);
+        if let Some(shards) = running.await_shards() {
+            return Err(stuck(shards));
+        }
         tokio::spawn(postern_telemetry::serve(telemetry, metrics, health));
         running.readiness.set(State::Ready);
         Ok(running)
@@ -163,9 +170,15 @@ impl Edge {
         for index in 0..shards {
             let (Some(cells), Some(heartbeat)) = (metrics.shard(index), health.heartbeat(index)) else { continue };
             let (sender, inbox) = sync_channel(limits::INBOX_MAX);
+            let (generation_sender, generations) = sync_channel(1);
             let reactor = Reactor::new()?;
             let streams_gauge = Arc::new(AtomicU64::new(0));
-            handles.push(ShardHandle { inbox: sender, waker: reactor.waker(), streams: Arc::clone(&streams_gauge) });
+            handles.push(ShardHandle {
+                inbox: sender,
+                generations: generation_sender,
+                waker: reactor.waker(),
+                streams: Arc::clone(&streams_gauge),
+            });
             newborn.push(Birth {
                 index,
                 server: Server::new(Arc::clone(options), seed()?, common.for_shard(index as u8)),
@@ -175,6 +188,7 @@ impl Edge {
                 media: Arc::clone(&media),
                 relay_buffer_bytes: self.config.edge.sockets.relay_bytes as usize,
                 inbox,
+                generations,
                 streams_gauge,
                 clock: self.clock,
             });
@@ -216,7 +230,11 @@ impl Edge {
         }
     }
 
+    /// All that can fail comes first, then all that cannot.
     fn try_reload(&mut self, path: &Path) -> Result<Vec<&'static str>, EdgeError> {
+        if let Some(shards) = self.await_shards() {
+            return Err(stuck(shards));
+        }
         let own_addresses = system::own_addresses()?;
         let loaded = postern_config::load_role(path, &own_addresses, postern_config::Role::Edge)
             .map_err(EdgeError::Configuration)?;
@@ -229,45 +247,58 @@ impl Edge {
         }
         let options = generation::options(&loaded.config, &own_addresses, self.live.clone())?;
         let tls = tls_config(&loaded.config)?;
+        check_dtls(&loaded.config)?;
         let tokens = self.tokens.as_ref().map(|tokens| tokens.prepare(&loaded.config)).transpose()?.flatten();
-        let prepared = self.listeners.prepare(&loaded.config.edge, self.threads.len())?;
+        let opened = self.listeners.prepare(&loaded.config.edge, self.threads.len())?.open()?;
+
         self.config = loaded.config;
         self.own_addresses = own_addresses;
         self.tls.store(tls);
         if let (Some(running), Some(prepared)) = (&self.tokens, tokens) {
             running.publish(prepared);
         }
-        self.publish(prepared, Arc::new(options))?;
+        self.publish(opened, Arc::new(options));
+        if let Some(shards) = self.await_shards() {
+            tracing::error!("{}; they take it once they go on", stuck(shards));
+        }
         Ok(difference.changed)
     }
 
-    /// Opens the prepared listeners and gives every shard its part of the new generation.
-    fn publish(&mut self, prepared: crate::listeners::Prepared, options: Arc<Options>) -> Result<(), EdgeError> {
+    /// Serves the opened listeners and gives every shard its part of the new generation. Every shard must have taken the one
+    /// before.
+    fn publish(&mut self, opened: Opened, options: Arc<Options>) {
         let material = self.config.edge.certificate.as_ref().map(|pair| Arc::clone(&pair.material));
-        let Published { added, revived, retired } =
-            self.listeners.publish(prepared, self.threads.len(), material.as_ref(), &self.service)?;
+        let Published { added, changes } = self.listeners.publish(opened, self.threads.len(), &self.service);
         let media = Arc::new(ClockRates::new(self.config.edge.media.clock_rates.clone()));
         let (taken, acknowledgements) = mpsc::channel();
-        for (index, (shard, added)) in self.shared.shards().iter().zip(added).enumerate() {
-            let generation = ShardGeneration {
+        for (shard, added) in self.shared.shards().iter().zip(added) {
+            shard.publish(ShardGeneration {
                 options: Arc::clone(&options),
                 media: Arc::clone(&media),
                 certificate: material.clone(),
                 added,
-                revived: revived.clone(),
-                retired: retired.clone(),
+                changes: changes.clone(),
                 taken: taken.clone(),
-            };
-            shard.send(ToShard::Generation(Box::new(generation))).map_err(|_| stuck(index))?;
+            });
         }
-        for index in 0..self.threads.len() {
-            let taken = tokio::task::block_in_place(|| acknowledgements.recv_timeout(limits::RELOAD_WAIT));
-            taken.map_err(|_| stuck(index))?;
-        }
+        self.untaken = (acknowledgements, self.threads.len());
         self.generation += 1;
         self.control.configuration_generation.set((), self.generation);
         self.publish_certificates();
-        Ok(())
+    }
+
+    /// Waits until every shard has taken the last generation; answers how many have not in time.
+    fn await_shards(&mut self) -> Option<usize> {
+        let deadline = Instant::now() + limits::RELOAD_WAIT;
+        let (acknowledgements, missing) = &mut self.untaken;
+        while *missing > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match tokio::task::block_in_place(|| acknowledgements.recv_timeout(left)) {
+                Ok(()) => *missing -= 1,
+                Err(_) => return Some(*missing),
+            }
+        }
+        None
     }
 
     fn publish_certificates(&self) {
@@ -406,8 +437,19 @@ fn tls_config(config: &Config) -> Result<Option<Arc<ServerConfig>>, EdgeError> {
     Ok(pair.map(|pair| generation::tls_config(&pair.material)).transpose()?)
 }
 
-fn stuck(index: usize) -> EdgeError {
-    EdgeError::Stuck { index, seconds: limits::RELOAD_WAIT.as_secs() }
+/// Whether DTLS can use the certificate, before a shard needs to.
+fn check_dtls(config: &Config) -> Result<(), EdgeError> {
+    match &config.edge.certificate {
+        Some(pair) if !config.edge.dtls.is_empty() => match listener::dtls_sessions(&pair.material) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(EdgeError::Listen(format!("edge.dtls: {error}; use a certificate with an ECDSA key"))),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn stuck(shards: usize) -> EdgeError {
+    EdgeError::Stuck { shards, seconds: limits::RELOAD_WAIT.as_secs() }
 }
 
 /// Bytes of the system's random source.

@@ -17,9 +17,10 @@ use crate::connections::{PeerConnection, SplicedPipe};
 use crate::forwarder::{Forwarder, Portable};
 use crate::limits;
 use crate::listener::Listener;
+use crate::listeners::Changes;
 use crate::meters::Meters;
 use crate::relays::Relay;
-use crate::shared::{ShardGeneration, Shared, ToShard};
+use crate::shared::{ListenerSocket, ShardGeneration, Shared, ToShard};
 use crate::streams::ClientStream;
 
 /// What a descriptor in the reactor stands for; packed into its 64-bit token.
@@ -102,6 +103,7 @@ pub(crate) struct Shard {
     pub(crate) streams_gauge: Arc<std::sync::atomic::AtomicU64>,
     clock: Clock,
     inbox: Receiver<ToShard>,
+    generations: Receiver<Box<ShardGeneration>>,
     /// The turn's budget left messages in the inbox.
     inbox_waits: bool,
     ending: bool,
@@ -117,14 +119,15 @@ pub(crate) struct Birth {
     pub(crate) media: Arc<crate::quality::ClockRates>,
     pub(crate) relay_buffer_bytes: usize,
     pub(crate) inbox: Receiver<ToShard>,
+    pub(crate) generations: Receiver<Box<ShardGeneration>>,
     pub(crate) streams_gauge: Arc<std::sync::atomic::AtomicU64>,
     pub(crate) clock: Clock,
 }
 
 impl Shard {
     pub(crate) fn new(birth: Birth) -> Self {
-        let Birth { index, server, reactor, shared, meters, media, relay_buffer_bytes, inbox, streams_gauge, clock } =
-            birth;
+        let Birth { index, server, reactor, shared, meters, media, relay_buffer_bytes, .. } = birth;
+        let Birth { inbox, generations, streams_gauge, clock, .. } = birth;
         let forwarder = Box::new(Portable);
         meters.forwarder(forwarder.tier());
         Self {
@@ -151,6 +154,7 @@ impl Shard {
             streams_gauge,
             clock,
             inbox,
+            generations,
             inbox_waits: false,
             ending: false,
         }
@@ -180,7 +184,29 @@ impl Shard {
             let took = Duration::from_nanos(self.clock.read().mono_nanos - reading.mono_nanos);
             self.meters.turn_over(&self.server.counters, reading.mono_nanos, took);
         }
+        self.take_leave();
         Ok(())
+    }
+
+    /// Allocations may still be on their way here from shards that hear later of the end: they end here, with their records.
+    fn take_leave(&mut self) {
+        self.shared.shard_ended();
+        let deadline = Instant::now() + limits::LEAVE_WAIT;
+        loop {
+            // Asked before the inbox is emptied: what is sent before the last shard ended is then in there.
+            let is_last_look = self.shared.all_ended() || Instant::now() >= deadline;
+            while let Ok(message) = self.inbox.try_recv() {
+                if let ToShard::Adopted(adoption) = message {
+                    self.adopt(*adoption, Turn::from(self.clock.read()));
+                }
+            }
+            // Also what came between the end and the last turn of the loop.
+            self.end(Turn::from(self.clock.read()));
+            if is_last_look {
+                return;
+            }
+            std::thread::sleep(limits::LEAVE_LOOK);
+        }
     }
 
     /// How long the loop may sleep: until the first timer, not at all when work is left over.
@@ -237,6 +263,9 @@ impl Shard {
 
     fn take_messages(&mut self, turn: Turn) {
         self.inbox_waits = false;
+        if let Ok(generation) = self.generations.try_recv() {
+            self.take_generation(*generation, turn);
+        }
         for taken in 0.. {
             if taken == limits::MESSAGES_PER_TURN {
                 self.inbox_waits = true;
@@ -245,7 +274,6 @@ impl Shard {
             let Ok(message) = self.inbox.try_recv() else { return };
             match message {
                 ToShard::Stream(accepted, descriptor) => self.take_stream(*accepted, descriptor, turn),
-                ToShard::Generation(generation) => self.take_generation(*generation, turn),
                 ToShard::CloseListener(index) => self.close_listener(index),
                 ToShard::Export { to, client, ticket, message } => self.export(to, client, &ticket, message, turn),
                 ToShard::Adopted(adoption) => self.adopt(*adoption, turn),
@@ -265,19 +293,30 @@ impl Shard {
         if let Some(material) = &generation.certificate {
             self.take_certificate(material);
         }
+        let certificate = generation.certificate.as_deref();
         for (index, socket) in generation.added {
-            self.add_listener(index, socket);
+            self.add_listener(index, socket, certificate);
         }
-        for (indices, retired) in [(generation.revived, false), (generation.retired, true)] {
-            for index in indices {
-                if let Some(Some(listener)) = self.listeners.get_mut(usize::from(index)) {
-                    listener.set_retired(retired);
-                }
-            }
-        }
+        self.change_listeners(&generation.changes, certificate);
         self.carry_out(turn);
         // The control plane may have stopped waiting.
         let _ = generation.taken.send(());
+    }
+
+    fn change_listeners(&mut self, changes: &Changes, certificate: Option<&CertifiedKeyMaterial>) {
+        for (index, place) in self.listeners.iter_mut().enumerate() {
+            let Some(listener) = place else { continue };
+            let index = index as u16;
+            if changes.revived.contains(&index) || changes.retired.contains(&index) {
+                listener.set_retired(changes.retired.contains(&index));
+            }
+            if let Some(&(_, kind)) = changes.converted.iter().find(|(of, _)| *of == index)
+                && let Err(error) = listener.set_kind(kind, certificate)
+            {
+                tracing::error!(shard = self.index, %error, "a listener could not change to DTLS");
+            }
+            listener.alternates = changes.alternates.iter().find(|(of, _)| *of == index).map(|(_, others)| *others);
+        }
     }
 
     /// For handshakes from here on; sessions go on with the certificate that they saw.
@@ -289,12 +328,12 @@ impl Shard {
         }
     }
 
-    fn add_listener(&mut self, index: u16, socket: crate::shared::ListenerSocket) {
+    fn add_listener(&mut self, index: u16, socket: ListenerSocket, certificate: Option<&CertifiedKeyMaterial>) {
         let place = usize::from(index);
         if self.listeners.len() <= place {
             self.listeners.resize_with(place + 1, || None);
         }
-        match Listener::new(socket) {
+        match Listener::new(socket, certificate) {
             Ok(listener) => {
                 if let Err(error) =
                     self.reactor.register(listener.socket(), Source::Listener(index).token(), Interest::READ)

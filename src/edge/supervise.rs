@@ -51,7 +51,10 @@ pub async fn run(loaded: Loaded, origin: Origin, stop: Stop, ready: impl FnOnce(
                 deadline = Some(Instant::now() + edge.config.edge.drain.deadline());
                 tracing::info!(allocations = edge.shared.allocations(), deadline_secs = edge.config.edge.drain.deadline_secs, "draining");
             }
-            _ = hangup.recv(), if deadline.is_none() => reload(&mut edge),
+            _ = hangup.recv() => match deadline {
+                None => reload(&mut edge),
+                Some(_) => tracing::warn!("SIGHUP changes nothing while the edge drains: the configuration is read at the next start"),
+            },
             _ = watch.tick(), if deadline.is_none() => {
                 if edge.files_changed() {
                     reload(&mut edge);

@@ -2,6 +2,7 @@
 
 mod address;
 mod cmsg;
+mod descriptor_shares;
 pub mod dtls;
 mod dtls_records;
 mod dtls_session;

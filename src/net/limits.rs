@@ -52,3 +52,7 @@ pub const HALF_OPEN_PER_SOURCE_MAX: usize = 32;
 pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest DTLS datagram made or read: a record of 2^14 bytes with its overhead.
 pub const DTLS_DATAGRAM_BYTES: usize = 17 * 1024;
+/// Descriptors that half-open connections of all listeners may take together, where the limit is eight times as much or more.
+pub const DESCRIPTORS_HALF_OPEN_MAX: u64 = 4096;
+/// Descriptors that neither allocations nor half-open connections use: telemetry, reload, the token service, logs.
+pub const DESCRIPTORS_RESERVED: u64 = 256;

@@ -94,7 +94,7 @@ pub struct ListenerSpec {
     pub on_event: Arc<dyn Fn(ListenerEvent) + Send + Sync>,
 }
 
-/// Binds and listens; connections wait in the kernel until [`serve`].
+/// Binds and listens; connections wait in the kernel until [`Watched::serve`].
 ///
 /// # Errors
 /// [`BindError`]: the operator's fault, except for exhausted descriptors.
@@ -137,14 +137,24 @@ impl Drop for ListenerHandle {
     }
 }
 
-/// Starts to accept. To be called inside a tokio runtime.
+/// A listener that the runtime watches and nobody serves yet: all that can fail is done.
+#[derive(Debug)]
+pub struct Watched(tokio::net::TcpListener);
+
+/// Has the runtime watch the socket. To be called inside a tokio runtime.
 ///
 /// # Errors
 /// When the runtime cannot watch the socket: exhausted descriptors.
-pub fn serve(listener: std::net::TcpListener, spec: ListenerSpec) -> io::Result<ListenerHandle> {
+pub fn watch(listener: std::net::TcpListener) -> io::Result<Watched> {
     listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    Ok(ListenerHandle { task: tokio::spawn(accept_all(listener, Arc::new(spec))) })
+    Ok(Watched(tokio::net::TcpListener::from_std(listener)?))
+}
+
+impl Watched {
+    /// Starts to accept. To be called inside a tokio runtime.
+    pub fn serve(self, spec: ListenerSpec) -> ListenerHandle {
+        ListenerHandle { task: tokio::spawn(accept_all(self.0, Arc::new(spec))) }
+    }
 }
 
 async fn accept_all(listener: tokio::net::TcpListener, spec: Arc<ListenerSpec>) {

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use crate::BindError;
 use crate::fixtures::{PATIENCE, Pair, pair, pair_with, tls_client, until, write_all};
 use crate::listener::{Accepted, FirstMessage, HalfOpen, ListenerEvent, ListenerHandle, ListenerLimits, ListenerSpec};
-use crate::listener::{bind_tcp, serve};
+use crate::listener::{bind_tcp, watch};
 use crate::stream::{Flush, ReadOutcome, Stream};
 
 /// A listener with its own runtime, and what it told.
@@ -54,7 +54,7 @@ fn bench_with(tls: crate::tls::TlsSource, limits: ListenerLimits, listener: std:
         on_accepted: Arc::new(move |accepted| accepted_in.send(accepted).unwrap()),
         on_event: Arc::new(move |event| events_in.send(event).unwrap()),
     };
-    let handle = runtime.block_on(async { serve(listener, spec).unwrap() });
+    let handle = runtime.block_on(async { watch(listener).unwrap().serve(spec) });
     Bench { addr, accepted, events, handle, half_open, runtime }
 }
 

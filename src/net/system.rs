@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::address::RawAddress;
 
+pub use crate::descriptor_shares::DescriptorShares;
 pub use crate::proc::{
     Conntrack, conntrack, conntrack_entries_in, ephemeral_ports, port_owner, reserved_ports, rmem_max, wmem_max,
 };

@@ -185,6 +185,15 @@ pub enum Action {
         from: Client,
         to: Client,
     },
+    /// The client gave one of two relayed addresses back and keeps the other; comes before its `CloseRelay`, so that what
+    /// the shell knows of it can be kept for the record. `serial` and `transport` are those of the allocation's
+    /// [`StartRecord`].
+    Released {
+        serial: u64,
+        transport: Transport,
+        relay: RelayId,
+        family: Family,
+    },
     Ended(Box<EndRecord>, EndReason),
     /// Something an operator should read, at most as often as its limit allows.
     Warn(Warning),

@@ -205,7 +205,8 @@ impl Server {
     pub(crate) fn close_one_relay(&mut self, at: u32, relay: Relay) {
         self.remove_channels(at, |channel| channel.relay != relay.id);
         let Some(allocation) = self.allocations.live_mut(at) else { return };
-        let transport = allocation.client.transport;
+        let (transport, serial) = (allocation.client.transport, allocation.serial);
+        let started_by = allocation.start.client.transport;
         let before = families_of(allocation);
         allocation.relays.retain(|other| other.id != relay.id);
         allocation.permissions.retain(|ip| crate::allocation::family_of(ip) != relay.family());
@@ -215,6 +216,12 @@ impl Server {
         if let Some(owner) = self.relays.get_mut(relay.id.0 as usize) {
             *owner = None;
         }
+        self.actions.push_back(Action::Released {
+            serial,
+            transport: started_by,
+            relay: relay.id,
+            family: relay.family(),
+        });
         self.actions.push_back(Action::CloseRelay { relay: relay.id, lease: relay.lease });
         self.settle(at);
     }

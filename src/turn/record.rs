@@ -45,7 +45,7 @@ pub struct EndRecord {
     /// The 5-tuple at the end: another than at the start if the allocation moved (RFC 8016).
     pub client: Client,
     pub ended: Now,
-    /// The shell's indices of its relay sockets; `Ended` comes before their `CloseRelay`, so that what the shell knows of
+    /// The shell's indices of the relay sockets that it still had; `Ended` comes before their `CloseRelay`, so that what the shell knows of
     /// them (media quality) can still go into the record.
     pub relay_ids: Vec<RelayId>,
     /// Peers that had a permission, at most [`PEERS_RECORDED_MAX`].

@@ -103,6 +103,15 @@ def test_it_ends_with_code_0_when_the_last_allocation_has(edge, call):
     assert edge.wait(5.0) == 0
 
 
+def test_a_reload_asked_for_meanwhile_is_refused_with_a_line_that_says_why(edge, call):
+    drain(edge)
+    before = edge.metrics().sum("postern_edge_configuration_reloads_total")
+    edge.signal(signal.SIGHUP)
+    lines = await_that(lambda: edge.log_lines("SIGHUP"), what="a line about it")
+    assert "drain" in lines[0] and "WARN" in lines[0]
+    assert edge.metrics().sum("postern_edge_configuration_reloads_total") == before
+
+
 def test_it_ends_at_once_without_allocations(edge):
     edge.signal(signal.SIGTERM)
     assert edge.wait(5.0) == 0

@@ -1,12 +1,13 @@
 """One JSON record per allocation at its start and its end."""
 
 import json
+import struct
 
 import pytest
 
 from edge_process import await_that
 from natlab import Addresses
-from stun import SUCCESS
+from stun import ADDITIONAL_FAMILY, REQUESTED_FAMILY, SUCCESS
 
 A = Addresses
 
@@ -47,6 +48,30 @@ def test_start_and_end_tell_who_where_how_much_and_why(lab, edge):
     for fact in (A.PEER, "released", "1720", "700"):
         assert fact in text, end
     assert client.password not in json.dumps([start, end])
+
+
+def test_the_media_of_a_family_given_back_before_the_end_is_in_the_record(lab, edge):
+    client = edge.client(lab.host("crowd"), "two-families")
+    v4, v6 = b"\x01\0\0\0", b"\x02\0\0\0"
+
+    def living(family):
+        return edge.metrics().sum("postern_edge_allocations", transport="udp", family=family)
+
+    before = living("ipv4"), living("ipv6")
+    with client.wire, lab.host("peer").socket() as peer:
+        peer.bind((A.PEER, 0))
+        assert client.allocate((ADDITIONAL_FAMILY, v6)).kind == SUCCESS
+        await_that(lambda: (living("ipv4"), living("ipv6")) == (before[0] + 1, before[1] + 1), what="both families")
+        assert client.bind(0x4000, peer.getsockname()).kind == SUCCESS
+        for number in range(40):
+            client.send_channel(0x4000, struct.pack("!BBHII", 0x80, 0, number, number * 160, 7) + bytes(160))
+        await_that(lambda: edge.metrics().sum("postern_edge_media_streams_total", direction="to_peer") >= 1, what="a stream")
+        assert client.refresh(0, (REQUESTED_FAMILY, v4)).kind == SUCCESS
+        await_that(lambda: (living("ipv4"), living("ipv6")) == (before[0], before[1] + 1), what="one family")
+        client.refresh(0)
+        _, end = await_that(lambda: len(r := about(edge, "two-families")) == 2 and r, what="both records")
+    assert [way["to_peer"]["rtp_packets"] for way in end["media"]] == [40, 0]
+    await_that(lambda: (living("ipv4"), living("ipv6")) == before, what="none")
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])

@@ -1,5 +1,6 @@
 """Reload: all or nothing, named when refused, and it bites on the living."""
 
+import json
 import os
 import shutil
 import signal
@@ -106,6 +107,37 @@ def test_an_allocation_whose_key_was_removed_gets_401_and_keeps_flowing_till_its
     assert client.refresh(600).error == 401
     assert client.permit(A.PEER_SECOND).error == 401
     assert relays(client, peer, b"till the end") == (True, True)
+
+
+def test_an_allocation_whose_key_was_removed_ends_at_its_lifetime_with_a_record_that_says_so(lab, start_edge, tmp_path):
+    lifetime_secs = 10
+    records = tmp_path / "records.jsonl"
+    edge = start_edge(
+        {"edge": {"auth": {"allocation_lifetime_max_secs": lifetime_secs}, "records": {"file": records}}}
+    )
+    client = edge.client(lab.host("crowd"), "keyless")
+    with client.wire, lab.host("peer").socket() as peer:
+        peer.bind((A.PEER, 0))
+        began = time.monotonic()
+        assert client.allocate().lifetime() == lifetime_secs
+        assert client.bind(0x4000, peer.getsockname()).kind == SUCCESS
+        allocated = time.monotonic()
+        reload(edge, {"edge": {"auth": {"secrets": [{"id": "2026b", "value": "another-secret-of-the-tests"}]}}})
+        assert client.refresh(600).error == 401
+        assert relays(client, peer, b"till the end") == (True, True)
+
+        def ended():
+            text = records.read_text()
+            assert "allocation_ended" in text or time.monotonic() < allocated + lifetime_secs + 5, "it does not end"
+            return "allocation_ended" in text
+
+        await_that(ended, timeout=lifetime_secs + 10, what="the end")
+        assert time.monotonic() > began + lifetime_secs, "the refused Refresh has not cut it short"
+        assert relays(client, peer, b"after the end") == (False, False)
+    assert json.loads(records.read_text().splitlines()[-1])["reason"] == "key_removed"
+    assert edge.metrics().sum("postern_edge_allocations_ended_total", reason="key_removed") == 1
+    assert edge.metrics().sum("postern_edge_allocations") == 0
+    edge.stop()
 
 
 def test_keys_rotate_with_overlap(lab, edge, call):
@@ -264,3 +296,67 @@ def test_connections_open_before_a_certificate_change_go_on(lab, start_edge, own
         assert client.refresh(600).kind == SUCCESS
         client.refresh(0)
     edge.stop()
+
+
+def handshake(lab, address):
+    """The TLS version that is agreed on there, None where TLS is not spoken."""
+    with lab.host("peer").socket(kind=socket.SOCK_STREAM) as plain:
+        plain.settimeout(3.0)
+        plain.connect(address)
+        try:
+            with insecure_tls().wrap_socket(plain) as session:
+                return session.version()
+        except (ssl.SSLError, OSError):
+            return None
+
+
+def test_two_addresses_change_places_between_tcp_and_tls_in_one_reload(lab, edge):
+    client = edge.client(lab.host("crowd"), transport="tls")
+    with client.wire:
+        assert client.allocate().kind == SUCCESS
+        assert (handshake(lab, (A.EDGE, 3478)), handshake(lab, (A.EDGE, 443))) == (None, "TLSv1.3")
+        reload(edge, {"edge": {"tcp": [f"{A.EDGE}:443"], "tls": [f"{A.EDGE}:3478"]}})
+        assert (handshake(lab, (A.EDGE, 3478)), handshake(lab, (A.EDGE, 443))) == ("TLSv1.3", None)
+        for port in (443, 3478):
+            with Wire(lab.host("peer"), (A.EDGE, port), "tcp") as wire:
+                assert binding(wire).kind == SUCCESS
+        assert client.refresh(600).kind == SUCCESS, "a client from before keeps its session"
+        reload(edge, {"edge": {"tcp": [f"{A.EDGE}:3478"], "tls": [f"{A.EDGE}:443"]}})
+        assert (handshake(lab, (A.EDGE, 3478)), handshake(lab, (A.EDGE, 443))) == (None, "TLSv1.3")
+
+
+def test_a_udp_address_that_becomes_one_of_dtls_keeps_its_clients_and_takes_no_new_ones(lab, edge, call):
+    client, peer = call
+    udp = edge.config["edge"]["udp"]
+    rest = [address for address in udp if address != f"{A.EDGE}:3478"]
+    reload(edge, {"edge": {"udp": rest, "dtls": [f"{A.EDGE}:3478"]}})
+    assert relays(client, peer, b"as before") == (True, True)
+    assert client.refresh(600).kind == SUCCESS
+    with edge.wire(lab.host("peer"), timeout=1.0) as wire:
+        assert binding(wire, timeout=1.0) is None
+    reload(edge, {"edge": {"udp": udp, "dtls": []}})
+    assert relays(client, peer, b"and back") == (True, True)
+    with edge.wire(lab.host("peer")) as wire:
+        assert binding(wire).kind == SUCCESS
+
+
+def test_a_refused_reload_leaves_kinds_and_certificate_as_they_were(lab, edge, call, tmp_path):
+    """What could be applied comes before what cannot: none of it may have been."""
+    client, peer = call
+    other = Authority(tmp_path)
+    other.issue("edge", ["edge.example.test", A.EDGE])
+    before = served_certificate(lab)
+    with lab.host("edge").socket() as taken:
+        taken.bind((A.EDGE_ALTERNATE, 3478))
+        changes = {
+            "tcp": [f"{A.EDGE}:443"],
+            "tls": [f"{A.EDGE}:3478"],
+            "udp": [*edge.config["edge"]["udp"], f"{A.EDGE_ALTERNATE}:3478"],
+            **{"certificate": tmp_path / "edge.pem", "private_key": tmp_path / "edge.key"},
+            "relay": {"deny_peers": [f"{A.PEER}/32"]},
+        }
+        reload(edge, {"edge": changes}, accepted=False)
+    assert (handshake(lab, (A.EDGE, 3478)), handshake(lab, (A.EDGE, 443))) == (None, "TLSv1.3")
+    assert served_certificate(lab) == before
+    assert relays(client, peer, b"as before") == (True, True)
+    assert client.permit(A.PEER).kind == SUCCESS

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edge_process import GENEROUS, REPOSITORY, SECRET
+from edge_process import GENEROUS, REPOSITORY, SECRET, await_that, merged
 from natlab import Addresses
 
 A = Addresses
@@ -146,3 +146,30 @@ def test_handshakes_are_timed_over_tls_and_dtls(edge, outputs):
     metrics = edge.metrics()
     for transport in ("tls", "dtls"):
         assert metrics.sum("postern_edge_handshake_seconds_count", transport=transport) >= CLIENTS
+
+
+def test_an_address_that_a_reload_moves_from_udp_to_dtls_serves_new_clients_by_it(lab, start_edge, echo_peer, tool, today):
+    edge = start_edge(
+        {
+            "edge": GENEROUS
+            | {
+                **{"udp": [f"{A.EDGE_ALTERNATE}:3478"], "tcp": [], "tls": []},
+                "relay": {"addresses": [A.EDGE_ALTERNATE], "ports": "40000-40099"},
+            },
+            "telemetry": {"listen": "127.0.0.1:9651"},
+        }
+    )
+    client = [tool("turnutils_uclient"), "-u", "moved", "-W", SECRET, "-n", 5, "-m", 2, "-p", 3478, *TO_4]
+
+    def got_all(*arguments):
+        done = lab.host("peer").run("timeout", 20, *client, *arguments, A.EDGE_ALTERNATE, env=today)
+        return "tot_send_msgs=10, tot_recv_msgs=10" in done.stdout, done.stdout[-1500:]
+
+    for kind, arguments in (("udp", []), ("dtls", ["-S"]), ("udp", [])):
+        other = "dtls" if kind == "udp" else "udp"
+        done = edge.metrics().sum("postern_edge_configuration_reloads_total")
+        edge.reload(merged(edge.config, {"edge": {kind: [f"{A.EDGE_ALTERNATE}:3478"], other: []}}))
+        await_that(lambda: edge.metrics().sum("postern_edge_configuration_reloads_total") > done, what="the reload")
+        passed, output = got_all(*arguments)
+        assert passed, f"{kind}: {output}"
+    edge.stop()

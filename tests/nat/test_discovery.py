@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from discovery import discover_from_everywhere
+from edge_process import await_that, merged
 from natlab import KINDS, Addresses
 from stun import (
     BINDING,
@@ -61,6 +62,35 @@ def test_a_change_request_is_answered_from_where_it_asks(lab, edge, flags, sourc
         answer = decode(data)
         assert answer.kind == SUCCESS and sender == source
         assert unplain(answer.first(RESPONSE_ORIGIN)) == source
+
+
+def test_a_reload_that_makes_another_listener_the_primary_one_changes_who_answers(lab, start_edge):
+    def listeners(*ports):
+        return {"edge": {"udp": [f"{A.EDGE_INSIDE}:{port}" for port in ports]}}
+
+    outside = {
+        **{"tcp": [], "tls": [], "nat_discovery": {"alternate_address": A.EDGE_ALTERNATE, "alternate_port": 3492}},
+        "relay": {"addresses": [A.EDGE_INSIDE], "ports": "40000-40099"},
+    }
+    edge = start_edge(merged(listeners(3490, 3491), {"edge": outside, "telemetry": {"listen": "127.0.0.1:9651"}}))
+
+    def answered_from(port):
+        with lab.host("inside").socket() as client:
+            client.settimeout(1.0)
+            message = Message(BINDING, attributes=[(CHANGE_REQUEST, struct.pack("!I", 6))])
+            client.sendto(message.encode(), (A.EDGE_INSIDE, port))
+            try:
+                return client.recvfrom(2000)[1]
+            except TimeoutError:
+                return None
+
+    assert answered_from(3490) == (A.EDGE_ALTERNATE, 3492)
+    done = edge.metrics().sum("postern_edge_configuration_reloads_total")
+    edge.reload(merged(edge.config, listeners(3491, 3490)))
+    await_that(lambda: edge.metrics().sum("postern_edge_configuration_reloads_total") > done, what="the reload")
+    assert answered_from(3491) == (A.EDGE_ALTERNATE, 3492)
+    assert answered_from(3490) == (A.EDGE_INSIDE, 3490), "a refusal: it has no other address any more"
+    edge.stop()
 
 
 def test_without_the_setting_change_request_and_response_port_get_420(lab, start_edge):

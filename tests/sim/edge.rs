@@ -266,7 +266,7 @@ impl Edge {
                 }
                 Action::Started(record) => self.effects.push(Effect::Started(record)),
                 Action::Ended(record, reason) => self.effects.push(Effect::Ended(record, reason)),
-                Action::Warn(_) | Action::Moved { .. } => {}
+                Action::Warn(_) | Action::Moved { .. } | Action::Released { .. } => {}
                 Action::CloseClient { client, cause } => unreachable!("{client:?} behaves, and meets {cause:?}"),
                 Action::ConnectPeer { .. } | Action::Splice { .. } | Action::ClosePeer { .. } => {
                     unreachable!("TCP allocations are switched off")

@@ -48,6 +48,25 @@ fn an_additional_family_gives_both_addresses() {
     }
 }
 
+#[test]
+fn a_family_given_back_is_told_before_its_socket_closes_and_the_record_names_the_other() {
+    let mut world = World::new();
+    let (mut alice, _) = ask(&mut world, CLIENTS[0], &[Attribute::AdditionalAddressFamily(V6)]);
+    let [Action::Started(start)] = &world.take_actions()[..] else { panic!("one start") };
+    let serial = start.serial;
+    let one = [Attribute::Lifetime(0), Attribute::RequestedAddressFamily(V4)];
+    assert_eq!(world.ask(&mut alice, Method::Refresh, &one).lifetime(), Some(0));
+    let actions = world.take_actions();
+    let [Action::Released { serial: of, family: Family::V4, relay: gone, .. }] = actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(of, serial);
+    assert_eq!(world.open_relays().len(), 1);
+    world.ask(&mut alice, Method::Refresh, &[Attribute::Lifetime(0)]);
+    let [Action::Ended(record, _)] = &world.take_actions()[..] else { panic!("one record") };
+    assert!(record.start.serial == serial && record.relay_ids.len() == 1 && !record.relay_ids.contains(&gone));
+}
+
 /// An Allocate with these raw attributes behind REQUESTED-TRANSPORT.
 fn ask_raw(world: &mut World, raw: &[(AttributeType, &[u8])]) -> Answer {
     let mut alice = Endpoint::new(world, CLIENTS[0]);
