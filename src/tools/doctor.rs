@@ -83,8 +83,8 @@ impl Notebook {
     }
 }
 
-/// Runs `postern doctor`; the exit code is 0 only if media flowed both ways over at least one transport, with
-/// `--local` only if nothing failed.
+/// Runs `postern doctor`; the exit code is 0 only if media flowed both ways over at least one transport and nothing that was
+/// asked for failed, with `--local` only if nothing failed.
 ///
 /// # Errors
 /// When the arguments name nothing that can be tried.
@@ -107,7 +107,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         )),
     }
     let report = notebook.open().clone();
-    let passed = report.media_flowed();
+    let passed = report.media_flowed() && !report.failed();
     let verdict = verdict(&report);
     print(&report, json, passed, &verdict)
 }
@@ -123,7 +123,7 @@ fn verdict(report: &Report) -> String {
         report.media.iter().filter(|media| media.flowed()).map(|media| media.path.as_str()).collect();
     match (flowed.is_empty(), report.failed()) {
         (true, _) => "FAILED: media did not flow both ways over any transport".into(),
-        (false, true) => format!("media flowed both ways over {}, but see what FAILED above", flowed.join(", ")),
+        (false, true) => format!("FAILED: see above; media flowed both ways over {}", flowed.join(", ")),
         (false, false) => format!("passed: media flowed both ways over {}", flowed.join(", ")),
     }
 }
@@ -232,7 +232,7 @@ mod tests {
         let mut report = Report { findings: vec![], media: vec![media] };
         assert_eq!(verdict(&report), "passed: media flowed both ways over tcp/ipv4");
         report.findings.push(Finding::fail("tls/ipv4 certificate expiry", "expired", "renew"));
-        assert!(verdict(&report).contains("FAILED above"));
+        assert_eq!(verdict(&report), "FAILED: see above; media flowed both ways over tcp/ipv4");
     }
 
     #[test]

@@ -7,12 +7,9 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use postern_config::{Config, PortRange, SocketsConfig};
-use postern_net::system::{self, Conntrack, Route};
+use postern_net::system::{self, Conntrack, DescriptorShares, Route};
 
 use crate::doctor_report::{Finding, Report};
-
-/// Descriptors that an edge keeps for everything but allocations.
-const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// Networks of `allow_peers` whose routes are looked up; a longer list says so.
 const NETWORKS_MAX: usize = 64;
@@ -35,7 +32,8 @@ pub fn examine(path: &Path) -> Report {
     report.findings.push(Finding::ok("configuration", format!("{} can be used", config.path.display())));
     report.findings.push(addresses(&config, &own_addresses));
     report.findings.extend(buffers(&config.edge.sockets, system::rmem_max(), system::wmem_max()));
-    report.findings.push(descriptors(&config, system::raise_descriptor_limit().map(|(_, hard)| hard)));
+    let relay_ports = u64::from(ports.count()) * config.edge.relay.addresses.len() as u64;
+    report.findings.push(descriptors(relay_ports, system::raise_descriptor_limit().map(|(_, hard)| hard)));
     report.findings.push(ephemeral(ports, system::ephemeral_ports(), system::reserved_ports()));
     let tracked = system::conntrack_entries_in(&(ports.first..=ports.last));
     report.findings.push(tracking(ports, system::conntrack(), tracked));
@@ -81,10 +79,9 @@ fn buffers(asked: &SocketsConfig, rmem_max: io::Result<usize>, wmem_max: io::Res
     [("rmem_max", rmem_max), ("wmem_max", wmem_max)].map(judge).into()
 }
 
-/// Each allocation is a descriptor; a busy range must fit below the limit.
-fn descriptors(config: &Config, hard_limit: io::Result<u64>) -> Finding {
-    let relay = &config.edge.relay;
-    let wanted = u64::from(relay.ports.count()) * relay.addresses.len() as u64 + DESCRIPTORS_RESERVED;
+/// Each relay port in use is a descriptor; a busy range must fit into what the limit leaves for allocations.
+fn descriptors(relay_ports: u64, hard_limit: io::Result<u64>) -> Finding {
+    let wanted = DescriptorShares::limit_for(relay_ports);
     match hard_limit {
         Ok(limit) if limit >= wanted => Finding::ok(
             "descriptor limit",
@@ -93,8 +90,9 @@ fn descriptors(config: &Config, hard_limit: io::Result<u64>) -> Finding {
         Ok(limit) => Finding::warn(
             "descriptor limit",
             format!(
-                "{limit} for what is started from here: {} of {wanted} are missing when all relay ports are taken",
-                wanted - limit
+                "{limit} for what is started from here: half-open connections and the reserve taken off, {} relay ports of \
+                 {relay_ports} can be used",
+                DescriptorShares::of(limit).allocations
             ),
             format!("LimitNOFILE={wanted} in the unit, or a smaller `edge.relay.ports`"),
         ),
@@ -262,6 +260,16 @@ mod tests {
             |rmem, wmem| buffers(&asked, rmem, wmem).iter().map(|finding| finding.status).collect::<Vec<_>>();
         assert_eq!(statuses(Ok(1_000_000), Ok(212_992)), [Status::Ok, Status::Warn]);
         assert_eq!(statuses(denied(), Ok(2_000_000)), [Status::Unknown, Status::Ok]);
+    }
+
+    #[test]
+    fn the_descriptor_limit_must_hold_the_share_of_half_open_connections_too() {
+        assert_eq!(descriptors(10_000, Ok(10_256)).status, Status::Warn);
+        let tight = descriptors(10_000, Ok(11_000));
+        assert!(tight.status == Status::Warn && tight.detail.contains("9369 relay ports of 10000"), "{}", tight.detail);
+        assert!(tight.remedy.is_some_and(|remedy| remedy.starts_with("LimitNOFILE=11721 ")));
+        assert_eq!(descriptors(10_000, Ok(11_721)).status, Status::Ok);
+        assert_eq!(descriptors(10_000, denied()).status, Status::Unknown);
     }
 
     #[test]

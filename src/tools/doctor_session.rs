@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stun_rs::AddressFamily;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::doctor::{Notebook, unix_secs};
 use crate::doctor_client::{Allocation, Client};
@@ -20,6 +23,10 @@ use crate::doctor_wire::Wire;
 
 /// Packets of speech in a second.
 const PACKETS_PER_SEC: u32 = 50;
+
+/// How much later each further address of a route is tried (RFC 8305 section 5): where the registered port is filtered, its
+/// silence costs no more than this.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Clocks that differ by more are worth a warning: edges allow each other 30 s.
 const SKEW_WARN_SECS: u64 = 10;
@@ -71,19 +78,29 @@ impl Session {
         self.speak(server, allocated, trusted).await;
     }
 
-    /// Connects to the first address of the route that answers.
+    /// Connects to all addresses of the route, each one a little after the one before, and takes the first that answers.
     async fn reach(&self) -> Result<Reached, Failure> {
         let path = self.route.path();
+        let mut tries = JoinSet::new();
+        for (place, &server) in self.route.addresses.iter().enumerate() {
+            let (route, trust) = (self.route.clone(), Arc::clone(&self.trust));
+            tries.spawn(async move {
+                sleep(HEAD_START * place as u32).await;
+                (server, connect(&route, &trust, server).await)
+            });
+        }
         let mut failures = Vec::new();
-        for server in &self.route.addresses {
-            match self.connect(*server).await {
-                Ok((client, trusted)) => {
+        while let Some(tried) = tries.join_next().await {
+            match tried {
+                Ok((server, Ok(Connected { client, trusted, findings }))) => {
+                    self.notebook.open().findings.extend(findings);
                     if self.route.transport != Transport::Udp {
                         self.notebook.note(Finding::ok(format!("{path} reachable"), format!("{server} answers")));
                     }
-                    return Ok(Reached { server: *server, client, trusted });
+                    return Ok(Reached { server, client, trusted });
                 }
-                Err(failure) => failures.push(failure),
+                Ok((_, Err(failure))) => failures.push(failure),
+                Err(broken) => failures.push(Failure::protocol(format!("a part of the doctor broke: {broken}"))),
             }
         }
         let nowhere = || Failure::Unreachable("no address".into());
@@ -96,22 +113,6 @@ impl Session {
             .unwrap_or_else(nowhere))
     }
 
-    async fn connect(&self, server: SocketAddr) -> Result<(Client, bool), Failure> {
-        match self.route.transport {
-            Transport::Udp => Ok((Client::new(Wire::udp(server).await?), true)),
-            Transport::Tcp => Ok((Client::new(Wire::tcp(server).await?), true)),
-            Transport::Tls => {
-                let (wire, handshake) = Wire::tls(server, &self.route.host, &self.trust).await?;
-                let (findings, trusted) =
-                    self.trust.judge(&self.route.path(), &self.route.host, &handshake.chain, unix_secs());
-                self.notebook.open().findings.extend(findings);
-                let check = format!("{} handshake", self.route.path());
-                self.notebook.note(Finding::ok(check, handshake.version));
-                Ok((Client::new(wire), trusted))
-            }
-        }
-    }
-
     /// Asks without credentials first, which tells the server's clock, then with them.
     async fn allocate_after_challenge(&self, reached: Reached) -> Result<Arc<dyn Leg>, Failure> {
         let challenge = self.challenge(&reached.client).await?;
@@ -121,7 +122,7 @@ impl Session {
             let lifetime_secs = allocation.lifetime_secs();
             (Arc::new(allocation), lifetime_secs)
         } else {
-            let allocation = self.allocate(reached.client, &challenge).await?;
+            let allocation = self.allocate(reached.server, reached.client, &challenge).await?;
             let lifetime_secs = allocation.lifetime_secs;
             (Arc::new(allocation), lifetime_secs)
         };
@@ -143,35 +144,19 @@ impl Session {
     }
 
     /// A relay of our own family, so that our own socket can reach it; else whatever the server has.
-    async fn allocate(&self, client: Client, challenge: &Challenge) -> Result<Allocation, Failure> {
+    async fn allocate(&self, server: SocketAddr, client: Client, challenge: &Challenge) -> Result<Allocation, Failure> {
         let family = if self.route.is_ipv4() { AddressFamily::IPv4 } else { AddressFamily::IPv6 };
         match client.allocate(self.credentials.clone(), challenge, Some(family)).await {
             Err(Failure::Refused { code: 440, .. }) => {
                 let check = format!("{} relay family", self.route.path());
                 let failure = Failure::Refused { request: "a relay address of the client's family", code: 440 };
                 self.notebook.note(Finding::warn(check, failure.to_string(), failure.remedy()));
-                let reached = self.reach_again().await?;
-                let challenge = self.challenge(&reached).await?;
-                reached.allocate(self.credentials.clone(), &challenge, None).await
+                let again = connect(&self.route, &self.trust, server).await?.client;
+                let challenge = self.challenge(&again).await?;
+                again.allocate(self.credentials.clone(), &challenge, None).await
             }
             other => other,
         }
-    }
-
-    async fn reach_again(&self) -> Result<Client, Failure> {
-        let mut last = Failure::Unreachable("no address".into());
-        for server in &self.route.addresses {
-            let wire = match self.route.transport {
-                Transport::Udp => Wire::udp(*server).await,
-                Transport::Tcp => Wire::tcp(*server).await,
-                Transport::Tls => Wire::tls(*server, &self.route.host, &self.trust).await.map(|(wire, _)| wire),
-            };
-            match wire {
-                Ok(wire) => return Ok(Client::new(wire)),
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
     }
 
     /// UDP over IPv4 is the `turn` crate's; it knows neither streams nor IPv6.
@@ -231,12 +216,34 @@ impl Session {
         let second: Arc<dyn Leg> = if self.by_crate() {
             Arc::new(CrateAllocation::new(server, &self.credentials).await?)
         } else {
-            let client = self.reach_again().await?;
+            let client = connect(&self.route, &self.trust, server).await?.client;
             let challenge = self.challenge(&client).await?;
             let family = if leg.relayed().is_ipv4() { AddressFamily::IPv4 } else { AddressFamily::IPv6 };
             Arc::new(client.allocate(self.credentials.clone(), &challenge, Some(family)).await?)
         };
         Peer::relay(leg, second).await
+    }
+}
+
+/// What a connection to one address came to.
+struct Connected {
+    client: Client,
+    /// False where a client would refuse the certificate.
+    trusted: bool,
+    findings: Vec<Finding>,
+}
+
+async fn connect(route: &Route, trust: &Trust, server: SocketAddr) -> Result<Connected, Failure> {
+    let plain = |wire| Connected { client: Client::new(wire), trusted: true, findings: Vec::new() };
+    match route.transport {
+        Transport::Udp => Wire::udp(server).await.map(plain),
+        Transport::Tcp => Wire::tcp(server).await.map(plain),
+        Transport::Tls => {
+            let (wire, handshake) = Wire::tls(server, &route.host, trust).await?;
+            let (mut findings, trusted) = trust.judge(&route.path(), &route.host, &handshake.chain, unix_secs());
+            findings.push(Finding::ok(format!("{} handshake", route.path()), handshake.version));
+            Ok(Connected { client: Client::new(wire), trusted, findings })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 """`postern doctor` from behind every NAT: it passes where media flows, and only there."""
 
 import json
+import time
 
 import pytest
 
@@ -68,6 +69,36 @@ def test_a_relay_that_loses_everything_fails(lab, edge, binary, authority):
         assert done.returncode != 0, done.stdout
     finally:
         host.nft("delete table inet lossy\n")
+
+
+def test_a_filtered_first_port_of_tls_does_not_hold_up_the_second(lab, edge, binary, authority):
+    """Only 443 goes through: the silence of 5349 must not cost what it takes to give a port up."""
+    host, took = lab.endpoint("a", "udp-blocked"), []
+    for server in (f"turns:{A.EDGE}:443", f"turns:{A.EDGE}"):
+        began = time.monotonic()
+        done = doctor(lab, binary, authority, host, [server], "--seconds", 1)
+        took.append(time.monotonic() - began)
+        assert done.returncode == 0 and f"{A.EDGE}:443 answers" in done.stdout, done.stdout
+    assert took[1] - took[0] < 4.0, f"{took} s:\n{done.stdout}"
+
+
+def test_a_certificate_that_fails_beside_media_that_flows_is_no_pass(lab, edge, start_edge, binary, authority):
+    certificate, key = authority.issue("too-late", ["edge.example.test", A.EDGE_ALTERNATE], days=-1)
+    other = start_edge(
+        {
+            "edge": {
+                **{"udp": [], "tcp": [], "tls": [f"{A.EDGE_ALTERNATE}:443"]},
+                **{"certificate": certificate, "private_key": key},
+                "relay": {"addresses": [A.EDGE_ALTERNATE], "ports": "40000-40099"},
+            },
+            "telemetry": {"listen": "127.0.0.1:9651"},
+        }
+    )
+    servers = [f"turn:{A.EDGE}:3478?transport=udp", f"turns:{A.EDGE_ALTERNATE}:443"]
+    done = doctor(lab, binary, authority, lab.endpoint("a", "symmetric"), servers, "--seconds", 1)
+    assert done.returncode != 0, done.stdout
+    assert done.stdout.strip().endswith("FAILED: see above; media flowed both ways over udp/ipv4"), done.stdout
+    other.stop()
 
 
 def test_an_expired_certificate_is_told_and_does_not_pass_for_tls(lab, start_edge, binary, authority):
