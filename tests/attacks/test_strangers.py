@@ -4,7 +4,6 @@ import os
 import random
 import statistics
 import struct
-import threading
 import time
 
 import pytest
@@ -63,7 +62,8 @@ def garbage_hmac():
     return message.encode(key=os.urandom(16))
 
 
-FLOOD_PER_SECOND = 10_000
+# Strangers' datagrams that may be on their way when the bystander speaks: as many as the edge's buffer holds several times.
+FLOOD_WAVE = 100
 FLOODS = {
     "bare": lambda: bare_allocate().encode(),
     "garbage_hmac": garbage_hmac,
@@ -84,38 +84,24 @@ def test_a_flood_from_30000_sources_costs_no_memory_and_disturbs_nobody(lab, edg
         peer.setblocking(False)
         assert client.allocate().kind == SUCCESS
         assert client.bind(0x4000, peer.getsockname()).kind == SUCCESS
-        before = edge.resident_bytes()
-        flooding = threading.Event()
+        before, arrived = edge.resident_bytes(), set()
 
-        def flood():
-            # A steady rate: the claim is that strangers cost no memory and no order, not that a core has no end.
-            started = time.monotonic()
-            for number in range(count):
-                crowd.send(first + number, FLOODS[kind]())
-                if number % 100 == 0 and (ahead := number / FLOOD_PER_SECOND - (time.monotonic() - started)) > 0:
-                    time.sleep(ahead)
-            flooding.set()
-
-        thread = threading.Thread(target=flood)
-        thread.start()
-        sent, arrived = 0, set()
-
-        def all_there():
+        def has_arrived(wanted):
             try:
                 while True:
                     arrived.add(struct.unpack("!I", peer.recv(100))[0])
             except BlockingIOError:
-                return len(arrived) == sent
+                return wanted < 0 or wanted in arrived
 
-        while not flooding.is_set() or sent < 50:
-            client.send_channel(0x4000, struct.pack("!I", sent))
-            sent += 1
-            time.sleep(0.01)
-            # Read along: the peer's own buffer holds fewer packets than a slow machine's flood leaves time for.
-            all_there()
-        thread.join()
-
-        await_that(all_there, what="every packet of the bystander")
+        # As fast as the edge keeps up, whatever the machine has left for it: the claim is that strangers cost no memory and
+        # no order, not that a core has no end. One wave is on its way while the one before is waited for.
+        for wave in range(count // FLOOD_WAVE):
+            for number in range(FLOOD_WAVE):
+                crowd.send(first + wave * FLOOD_WAVE + number, FLOODS[kind]())
+            client.send_channel(0x4000, struct.pack("!I", wave))
+            await_that(lambda: has_arrived(wave - 1), what=f"packet {wave - 1} of the bystander", interval=0.001)
+        await_that(lambda: has_arrived(wave), what="the bystander's last packet")
+        assert len(arrived) == count // FLOOD_WAVE
         assert edge.resident_bytes() - before <= 10 << 20
         client.refresh(0)
 
@@ -172,14 +158,20 @@ def test_beyond_20_answers_a_second_a_source_meets_silence_and_is_counted(lab, e
     before = edge.metrics().sum("postern_edge_drops_total", reason="rate_limited")
     source = fresh_sources() % 60_000
     with Crowd(lab, family) as crowd:
-        started = time.monotonic()
+        started, answers = time.monotonic(), []
         for number in range(300):
             crowd.send(source, (Message(BINDING) if number % 2 else bare_allocate()).encode())
-        answers = crowd.received()
+
+        def all_judged():
+            answers.extend(crowd.received(0.05))
+            dropped = edge.metrics().sum("postern_edge_drops_total", reason="rate_limited") - before
+            assert dropped + len(answers) <= 300
+            return dropped + len(answers) == 300
+
+        await_that(all_judged, what="an answer to or a count of each of them")
         took = time.monotonic() - started
-    assert 10 <= len(answers) <= 20 * (1 + took)
-    dropped = edge.metrics().sum("postern_edge_drops_total", reason="rate_limited") - before
-    assert dropped == 300 - len(answers)
+    # A bucket of 20 that fills with 20 a second, however long the machine took.
+    assert 20 <= len(answers) <= 20 * (1 + took)
 
 
 @families
@@ -219,9 +211,17 @@ def test_a_silenced_source_does_not_silence_its_neighbours(lab, edge, family):
     with Crowd(lab, family) as crowd:
         for _ in range(200):
             crowd.send(source, Message(BINDING).encode())
-        crowd.received()
-        crowd.send(source + 1, Message(BINDING).encode())
-        assert len(crowd.received()) == 1
+        neighbour = Message(BINDING)
+        crowd.send(source + 1, neighbour.encode())
+        answers = []
+
+        def answered():
+            answers.extend(decode(data).transaction for data in crowd.received(0.05))
+            return neighbour.transaction in answers
+
+        await_that(answered, what="the neighbour's answer")
+        # Those before it came from the noisy source, as far as its allowance went.
+        assert len(answers) < 200
 
 
 def test_an_established_client_is_not_silenced_with_its_address(lab, edge):
@@ -344,20 +344,31 @@ def test_wrong_password_and_unknown_user_look_the_same(lab, patient_edge):
 
 
 def test_wrong_password_and_unknown_user_take_the_same_time(lab, patient_edge):
-    """Interleaved, in random order, judged by the fastest half: what remains is the code's own difference."""
+    """Interleaved, in random order, judged by the fastest: what others take of the machine only ever adds. How well that
+    works shows in the two halves of one name's own times; while they differ as much as what is looked for, more are taken.
+    """
     client, names = patient_client(lab, patient_edge), wrong_credentials()
+    times = {name: [] for name in names}
+
+    def fastest(samples):
+        return statistics.median(sorted(samples)[: max(1, len(samples) // 10)])
+
     with client.wire:
         client.challenge()
-        times = {name: [] for name in names}
-        for _ in range(600):
-            for name in random.sample(list(names), len(names)):
-                answer, took = refused(client, *names[name])
-                if answer is None or answer.error == 438:
-                    client.nonce = None
-                    client.challenge()
-                    continue
-                times[name].append(took)
-    middle = {name: statistics.median(sorted(all_)[: len(all_) // 2]) for name, all_ in times.items()}
-    reference = middle["known_user"]
-    # A round trip is about 100 us; an HMAC-SHA1 with its key about 1 us; one skipped lookup less than that.
-    assert all(abs(value - reference) < max(0.06 * reference, 6e-6) for value in middle.values()), middle
+        for attempt in range(10):
+            for _ in range(600):
+                for name in random.sample(list(names), len(names)):
+                    answer, took = refused(client, *names[name])
+                    if answer is None or answer.error == 438:
+                        client.nonce = None
+                        client.challenge()
+                        continue
+                    times[name].append(took)
+            reference = fastest(times["known_user"])
+            # A round trip is about 100 us; an HMAC-SHA1 with its key about 1 us; one skipped lookup less than that.
+            tolerance = max(0.06 * reference, 6e-6)
+            noise = abs(fastest(times["known_user"][::2]) - fastest(times["known_user"][1::2]))
+            middle = {name: fastest(all_) for name, all_ in times.items()}
+            if noise < tolerance / 2 and all(abs(value - reference) < tolerance for value in middle.values()):
+                return
+    pytest.fail(f"{middle}, two halves of one differ by {noise}")
