@@ -9,7 +9,7 @@ use postern_config::{Source as ConfigSource, load_source};
 use postern_router::Origin;
 use postern_sip::options::EndpointOptions;
 use postern_sip::{Endpoint, Event, Method, Request, Response, SipUri, StatusCode, Target, Uri};
-use postern_transport::{Listening, Transport, TransportOptions};
+use postern_transport::{Listening, TlsIdentity, Transport, TransportOptions};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -48,18 +48,25 @@ impl Router {
              [[dial_plan]]\nname = \"office\"\npilots = [\"7000\"]\n",
             services.join(", ")
         );
-        let source = ConfigSource::text("router.toml", &text, Path::new("/nonexistent"));
-        let loaded = load_source(&source, &[]).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
+        Self::run(ConfigSource::text("router.toml", &text, Path::new("/nonexistent"))).await
+    }
+
+    /// From a whole configuration.
+    pub async fn run(source: ConfigSource) -> Self {
+        let loaded = load_source(&source, &[]).unwrap_or_else(|errors| panic!("{errors:?}"));
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, ready) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            let told = |listening: &Listening| tell.send(listening.tcp[0]).expect("the test waits");
+            let told = |listening: &Listening| {
+                tell.send(listening.tcp.iter().chain(&listening.tls).copied().next()).expect("the test waits")
+            };
             postern_router::run(loaded, Origin::Embedded, stopped, told).await.expect("the router starts");
         });
         let address = tokio::time::timeout(LONG, ready).await.expect("in time").expect("ready");
+        let address = address.expect("a listener");
         Self { address, stop: Some(stop), task }
     }
 
@@ -107,11 +114,12 @@ pub struct Party {
 impl Party {
     /// One that listens nowhere.
     pub fn client() -> Self {
-        Self::new(Listening::default())
+        Self::new(Listening::default(), None)
     }
 
-    fn new(listening: Listening) -> Self {
-        let transport = Transport::bind(TransportOptions { listening, ..TransportOptions::default() }).expect("bound");
+    pub fn new(listening: Listening, tls: Option<TlsIdentity>) -> Self {
+        let options = TransportOptions { listening, tls, ..TransportOptions::default() };
+        let transport = Transport::bind(options).expect("bound");
         let tcp_port = transport.listening().tcp.first().map(SocketAddr::port);
         static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
         let seed = [NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 32];
@@ -192,8 +200,19 @@ pub struct Service {
 
 impl Service {
     pub fn start(manner: Manner) -> Self {
-        let mut party = Party::new(Listening { tcp: vec![([127, 0, 0, 1], 0).into()], ..Listening::default() });
-        let address = party.transport.listening().tcp[0];
+        let listening = Listening { tcp: vec![([127, 0, 0, 1], 0).into()], ..Listening::default() };
+        Self::of(Party::new(listening, None), manner)
+    }
+
+    /// Over mutual TLS.
+    pub fn start_tls(identity: TlsIdentity, manner: Manner) -> Self {
+        let listening = Listening { tls: vec![([127, 0, 0, 1], 0).into()], ..Listening::default() };
+        Self::of(Party::new(listening, Some(identity)), manner)
+    }
+
+    fn of(mut party: Party, manner: Manner) -> Self {
+        let listening = party.transport.listening();
+        let address = listening.tcp.iter().chain(&listening.tls).copied().next().expect("a listener");
         let manner = Arc::new(Mutex::new(manner));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (manners, sights) = (Arc::clone(&manner), Arc::clone(&seen));

@@ -5,3 +5,4 @@ mod health;
 mod proxy;
 mod redirect;
 mod sipp;
+mod tls;
