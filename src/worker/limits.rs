@@ -37,3 +37,12 @@ pub const TRAFFIC_CLASS: u8 = 46 << 2;
 
 /// Receive and send buffer of a media socket.
 pub const SOCKET_BYTES: usize = 128 * 1024;
+
+/// Commands of calls that wait for the signalling loop.
+pub const CALL_COMMANDS_MAX: usize = 4096;
+
+/// Messages of signalling that wait for one call.
+pub const CALL_MESSAGES_MAX: usize = 64;
+
+/// Retry-After of a worker that takes no calls: a gateway sends nothing while it lasts.
+pub const RETRY_AFTER_SECS: u32 = 2;

@@ -51,8 +51,16 @@ pub enum Command {
     RestartIce(Vec<EdgeServer>),
     Credentials(EdgeId, ClientCredentials),
     /// Play these samples, after whatever was playing was stopped. With `more`, others follow by `PlayOn`.
-    Play { playback: u32, pieces: Vec<Arc<[i16]>>, more: bool },
-    PlayOn { playback: u32, piece: Arc<[i16]>, more: bool },
+    Play {
+        playback: u32,
+        pieces: Vec<Arc<[i16]>>,
+        more: bool,
+    },
+    PlayOn {
+        playback: u32,
+        piece: Arc<[i16]>,
+        more: bool,
+    },
     StopPlaying,
     Record(Recording),
     StopRecording,
@@ -87,10 +95,18 @@ pub enum MediaEvent {
     RemoteChanged(RemoteChange),
     PairSelected(Component, Box<PairInfo>),
     IceCompleted,
-    IceFailed { keeps_former: bool },
-    ConsentLost { ever_answered: bool },
+    IceFailed {
+        keeps_former: bool,
+    },
+    ConsentLost {
+        ever_answered: bool,
+    },
     PairQuiet,
-    EdgeFailed { edge: EdgeId, why: EdgeFailure, in_use: bool },
+    EdgeFailed {
+        edge: EdgeId,
+        why: EdgeFailure,
+        in_use: bool,
+    },
     Stream(StreamEvent),
     /// The agreed session cannot be set up.
     SetupFailed(String),
@@ -98,7 +114,11 @@ pub enum MediaEvent {
     PlaybackLow(u32),
     PlaybackFinished(u32),
     /// `samples` were recorded, `silence` of them silent at the end.
-    RecordingEnded { why: RecordingEnd, samples: u64, silence: u64 },
+    RecordingEnded {
+        why: RecordingEnd,
+        samples: u64,
+        silence: u64,
+    },
     /// The last one.
     Closed(Box<Closed>),
 }

@@ -16,9 +16,9 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::limits;
 use crate::media::{Closed, Command, MediaEvent, Opening};
+use crate::playback::Playback;
 use crate::ports::PortLease;
 use crate::recording::{Recorded, Recorder};
-use crate::playback::Playback;
 
 /// When nothing else is due, a call looks whether anybody still wants it.
 const LOOK_ROUND: Duration = Duration::from_secs(5);
@@ -347,9 +347,10 @@ impl CallMedia {
     }
 
     fn send_to(&self, component: Component, to: SocketAddr, bytes: &[u8]) {
-        let socket = self.sockets.iter().position(|(of, socket)| {
-            *of == component && socket.local_addr().is_ipv4() == to.is_ipv4()
-        });
+        let socket = self
+            .sockets
+            .iter()
+            .position(|(of, socket)| *of == component && socket.local_addr().is_ipv4() == to.is_ipv4());
         if let Some(socket) = socket {
             self.send_from(SocketId(socket as u8), to, bytes);
         }
@@ -357,8 +358,7 @@ impl CallMedia {
 
     fn send_from(&self, socket: SocketId, to: SocketAddr, payload: &[u8]) {
         let Some((_, udp)) = self.sockets.get(usize::from(socket.0)) else { return };
-        let message =
-            Outgoing { payload, to, from_ip: None, tos: limits::TRAFFIC_CLASS, dont_fragment: false };
+        let message = Outgoing { payload, to, from_ip: None, tos: limits::TRAFFIC_CLASS, dont_fragment: false };
         // What does not go out is lost like anything else on a network: the peer's reports tell.
         let _ = udp.send(&message);
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use postern_mailbox::{Clip, Prompt};
 use postern_media::resample::Resampler;
-use postern_media::wav::{self, WavError};
 use postern_media::tone;
+use postern_media::wav::{self, WavError};
 
 /// Languages that we bring prompts in.
 const LANGUAGES: [&str; 1] = ["en"];
@@ -72,7 +72,8 @@ impl Prompts {
                 let replaced = path.filter(|path| path.exists());
                 let sound = match replaced {
                     Some(path) => {
-                        let bytes = std::fs::read(&path).map_err(|source| PromptError::File { path: path.clone(), source })?;
+                        let bytes =
+                            std::fs::read(&path).map_err(|source| PromptError::File { path: path.clone(), source })?;
                         sound_of(&bytes, &path)?
                     }
                     None => sound_of(file, Path::new(&format!("{tag}/{name}.wav")))?,

@@ -1,0 +1,523 @@
+//! The task of one call: joins signalling, media, the voice mail logic and the store. It waits for all of them at once and
+//! never for one alone.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use postern_dialplan::{CallReason, Decision, Purpose, Security};
+use postern_mailbox::{
+    Address, Began, Caller, EndOfRecording, Input, Kind, Outcome, PlanName, Reason, RecordingId, RequestId, Start,
+    Store, StoreAnswer, StoreError, StoreRequest,
+};
+use postern_media::event::Event as StreamEvent;
+use postern_media::session::Session;
+use postern_sip::offer_answer::OfferAnswer;
+use postern_sip::sdp::SessionDescription;
+use postern_sip::user_agent_io::{CallHandle, EndCause, TransferProgress};
+use tokio::sync::mpsc;
+
+use crate::call_io::{FromCall, ToCall};
+use crate::clips::ClipReader;
+use crate::limits;
+use crate::media::{Closed, Command, MediaCall, MediaEvent, RecordingEnd};
+use crate::shared::{PlanSettings, Shared};
+
+/// What signalling knows of a call when it comes.
+pub(crate) struct Arrival {
+    pub(crate) handle: CallHandle,
+    pub(crate) decision: Decision,
+    pub(crate) plan: Arc<PlanSettings>,
+    pub(crate) offer: Option<SessionDescription>,
+    /// It came over TLS.
+    pub(crate) over_tls: bool,
+    /// Where plain RTP may come from besides what is signalled.
+    pub(crate) symmetric: bool,
+    /// Address of ours that signalling came to.
+    pub(crate) local: std::net::IpAddr,
+    pub(crate) call_id: String,
+}
+
+/// How a call ended, for its record.
+pub(crate) struct CallEnd {
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) closed: Option<Box<Closed>>,
+    pub(crate) cause: Option<EndCause>,
+    pub(crate) edge_failure: Option<postern_turn::client::EdgeFailure>,
+    pub(crate) ice_failed: bool,
+    pub(crate) keying: &'static str,
+}
+
+/// A recording under way.
+struct Deposit {
+    id: RecordingId,
+    rate_hz: u32,
+    /// The media's word that it ended.
+    ended: Option<(RecordingEnd, u64, u64)>,
+    /// The store's word on what was appended.
+    stored: Option<Result<(), StoreError>>,
+}
+
+/// What the tasks beside a call tell it.
+enum Beside {
+    Stored(RequestId, StoreAnswer),
+    Appended(RecordingId, Result<(), StoreError>),
+    Piece(u32, Result<(ClipReader, crate::clips::Piece), crate::clips::ClipError>),
+}
+
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) arrival: Arrival,
+    pub(crate) negotiation: OfferAnswer,
+    pub(crate) media: MediaCall,
+    pub(crate) events: mpsc::Receiver<MediaEvent>,
+    pub(crate) commands: mpsc::Sender<(CallHandle, FromCall)>,
+    /// Where signalling binds RTP and RTCP without ICE.
+    pub(crate) sockets: [std::net::SocketAddr; 2],
+    pub(crate) description: Option<postern_ice::sdp::Description>,
+    pub(crate) session: Option<Session>,
+    pub(crate) recovery: crate::recovery::Recovery,
+    pub(crate) end: CallEnd,
+    /// The agreement of a delayed offer is still to come.
+    pub(crate) waits_for_answer: bool,
+    /// The peer wants our offer, or waits for our answer, once ICE has gathered again.
+    pub(crate) owed: Option<crate::call_setup::Owed>,
+    mailbox: Option<postern_mailbox::Call>,
+    established: bool,
+    deposit: Option<Deposit>,
+    /// The clips of the playback under way that are still to be read.
+    reader: Option<(u32, ClipReader)>,
+    requests: mpsc::UnboundedSender<(RequestId, StoreRequest)>,
+    beside: mpsc::UnboundedReceiver<Beside>,
+    tell_beside: mpsc::UnboundedSender<Beside>,
+    bye_waits: bool,
+    sip_over: bool,
+    dtmf_by_rtp: bool,
+    on_hold: bool,
+}
+
+impl Call {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        arrival: Arrival,
+        negotiation: OfferAnswer,
+        media: MediaCall,
+        events: mpsc::Receiver<MediaEvent>,
+        commands: mpsc::Sender<(CallHandle, FromCall)>,
+        sockets: [std::net::SocketAddr; 2],
+    ) -> Self {
+        let (tell_beside, beside) = mpsc::unbounded_channel();
+        let (requests, asked) = mpsc::unbounded_channel();
+        tokio::spawn(ask_store(Arc::clone(&shared.store), asked, tell_beside.clone()));
+        Self {
+            shared,
+            arrival,
+            negotiation,
+            media,
+            events,
+            commands,
+            sockets,
+            description: None,
+            session: None,
+            recovery: crate::recovery::Recovery::default(),
+            end: CallEnd {
+                outcome: None,
+                closed: None,
+                cause: None,
+                edge_failure: None,
+                ice_failed: false,
+                keying: "none",
+            },
+            waits_for_answer: false,
+            owed: None,
+            mailbox: None,
+            established: false,
+            deposit: None,
+            reader: None,
+            requests,
+            beside,
+            tell_beside,
+            bye_waits: false,
+            sip_over: false,
+            dtmf_by_rtp: false,
+            on_hold: false,
+        }
+    }
+
+    /// Runs an answered call to its end.
+    pub(crate) async fn run(&mut self, inbox: &mut mpsc::Receiver<ToCall>) {
+        while !self.is_over() {
+            let deadline = [self.mailbox.as_ref().and_then(|call| call.deadline()), self.recovery.deadline()];
+            let deadline = deadline.into_iter().flatten().min();
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.on_signalling(message).await,
+                    None => self.on_signalling(ToCall::Ended(EndCause::Ours)).await,
+                },
+                event = self.events.recv() => match event {
+                    Some(event) => self.on_media(event).await,
+                    None => self.input(Input::MediaLost).await,
+                },
+                Some(told) = self.beside.recv() => self.on_beside(told).await,
+                () = until(deadline) => self.on_deadline().await,
+            }
+        }
+        self.close().await;
+    }
+
+    /// The voice mail logic has said its last word, or it never began and signalling is over.
+    fn is_over(&self) -> bool {
+        self.end.outcome.is_some() || (self.mailbox.is_none() && self.sip_over)
+    }
+
+    async fn on_deadline(&mut self) {
+        let now = Instant::now();
+        if let Some(mailbox) = &mut self.mailbox {
+            mailbox.handle_timeout(now);
+        }
+        if self.recovery.is_given_up(now) {
+            self.input(Input::MediaLost).await;
+        }
+        self.act().await;
+    }
+
+    async fn on_signalling(&mut self, message: ToCall) {
+        match message {
+            ToCall::Established => {
+                self.established = true;
+                self.begin();
+            }
+            ToCall::Answer(answer) => {
+                self.on_answer(&answer).await;
+                self.begin();
+            }
+            ToCall::Offer(offer) => self.on_offer(*offer).await,
+            ToCall::OfferWanted => self.on_offer_wanted().await,
+            ToCall::OfferWithdrawn => self.owed = None,
+            ToCall::OfferRefused => self.on_offer_refused(),
+            ToCall::OfferDue => self.reoffer().await,
+            ToCall::Digit(digit) => {
+                // A gateway that sends both would press each key twice.
+                if !self.dtmf_by_rtp
+                    && let Some(digit) = postern_mailbox::Digit::new(digit.0)
+                {
+                    return self.input(Input::Digit(digit)).await;
+                }
+            }
+            ToCall::Transfer(TransferProgress::Succeeded) => return self.input(Input::Transferred).await,
+            ToCall::Transfer(TransferProgress::Failed(_) | TransferProgress::Unknown) => {
+                return self.input(Input::TransferFailed).await;
+            }
+            ToCall::Transfer(TransferProgress::Accepted | TransferProgress::Provisional(_)) => {}
+            ToCall::Bye => {
+                self.bye_waits = true;
+                self.end.cause = Some(EndCause::Peer);
+                return self.hang_up_input().await;
+            }
+            ToCall::Ended(cause) => {
+                self.sip_over = true;
+                self.end.cause.get_or_insert(cause);
+                return self.hang_up_input().await;
+            }
+            ToCall::Leave => {
+                self.say(FromCall::HangUp).await;
+                return self.hang_up_input().await;
+            }
+        }
+        self.act().await;
+    }
+
+    async fn hang_up_input(&mut self) {
+        self.input(Input::HungUp).await;
+    }
+
+    /// Lets the voice mail logic begin, once the call is acknowledged and media agreed on.
+    fn begin(&mut self) {
+        let Some(session) = &self.session else { return };
+        if self.mailbox.is_some() || !self.established || self.waits_for_answer {
+            return;
+        }
+        let decision = &self.arrival.decision;
+        let address = |text: &str| text.parse::<Address>().ok();
+        let kind = match &decision.purpose {
+            Purpose::CallAnswering { mailbox } => match address(mailbox) {
+                Some(mailbox) => Kind::Answering { mailbox, reason: reason(decision.reason) },
+                None => Kind::SubscriberAccess,
+            },
+            Purpose::SubscriberAccess { .. } => Kind::SubscriberAccess,
+        };
+        let known = match &decision.purpose {
+            Purpose::SubscriberAccess { mailbox: Some(mailbox) } => address(mailbox),
+            _ => decision.caller.address.as_deref().and_then(address),
+        };
+        let start = Start {
+            plan: PlanName(decision.plan.clone()),
+            caller: Caller { address: decision.caller.shown.clone(), name: decision.caller.display_name.clone() },
+            caller_address: known,
+            kind,
+            rate_hz: session.codec.rate(),
+        };
+        let options = Arc::clone(&self.arrival.plan.options);
+        self.mailbox = Some(postern_mailbox::Call::new(options, start, Instant::now(), Timestamp::now()));
+    }
+
+    async fn on_media(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Stream(StreamEvent::DigitBegan { digit }) => {
+                self.dtmf_by_rtp = true;
+                if let Some(digit) = postern_mailbox::Digit::new(digit.as_char()) {
+                    return self.input(Input::Digit(digit)).await;
+                }
+            }
+            MediaEvent::Stream(StreamEvent::Timeout | StreamEvent::DtlsFailed(_)) => {
+                if !self.recovery.is_under_way() {
+                    return self.input(Input::MediaLost).await;
+                }
+            }
+            MediaEvent::Stream(_) => {}
+            MediaEvent::PlaybackLow(playback) => self.read_on(playback),
+            MediaEvent::PlaybackFinished(playback) => {
+                return self.input(Input::PlaybackFinished(postern_mailbox::PlaybackId(playback))).await;
+            }
+            MediaEvent::RecordingEnded { why, samples, silence } => {
+                if let Some(deposit) = &mut self.deposit {
+                    deposit.ended = Some((why, samples, silence));
+                }
+                return self.end_deposit().await;
+            }
+            MediaEvent::SetupFailed(_) => return self.input(Input::MediaLost).await,
+            MediaEvent::Closed(closed) => self.end.closed = Some(closed),
+            event => self.on_ice(event).await,
+        }
+        self.act().await;
+    }
+
+    async fn on_beside(&mut self, told: Beside) {
+        match told {
+            Beside::Stored(id, answer) => return self.input(Input::Stored(id, answer)).await,
+            Beside::Appended(id, result) => {
+                let Some(deposit) = self.deposit.as_mut().filter(|deposit| deposit.id == id) else { return };
+                deposit.stored = Some(result);
+                if result.is_err() {
+                    self.ask(Command::StopRecording);
+                }
+                return self.end_deposit().await;
+            }
+            Beside::Piece(playback, Ok((reader, piece))) => {
+                self.ask(Command::PlayOn { playback, piece: piece.samples, more: piece.more });
+                self.reader = Some((playback, reader));
+            }
+            Beside::Piece(playback, Err(_)) => {
+                self.ask(Command::StopPlaying);
+                return self.input(Input::PlaybackFailed(postern_mailbox::PlaybackId(playback))).await;
+            }
+        }
+        self.act().await;
+    }
+
+    /// Reads the next piece of the playback under way, beside the call.
+    fn read_on(&mut self, playback: u32) {
+        let Some((_, mut reader)) = self.reader.take_if(|(number, _)| *number == playback) else { return };
+        let (shared, tell) = (Arc::clone(&self.shared), self.tell_beside.clone());
+        tokio::spawn(async move {
+            let read = reader.next(&shared.prompts, &*shared.store).await;
+            // A call that is gone hears nothing.
+            let _ = tell.send(Beside::Piece(playback, read.map(|piece| (reader, piece))));
+        });
+    }
+
+    /// Tells the logic of a recording's end, once media and store have both said their last word on it.
+    async fn end_deposit(&mut self) {
+        let Some(Deposit { ended: Some(ended), stored: Some(_), .. }) = &self.deposit else {
+            return self.act().await;
+        };
+        let (why, samples, silence) = *ended;
+        let Some(deposit) = self.deposit.take() else { return };
+        let spoken = if why == RecordingEnd::Silence { samples - silence } else { samples };
+        let why = match (why, deposit.stored) {
+            (_, Some(Err(error))) => EndOfRecording::StoreFailed(error),
+            (RecordingEnd::Overrun, _) => EndOfRecording::StoreFailed(StoreError::Busy),
+            (RecordingEnd::Stopped, _) => EndOfRecording::Stopped,
+            (RecordingEnd::Silence, _) => EndOfRecording::Silence,
+            (RecordingEnd::Limit, _) => EndOfRecording::Limit,
+        };
+        let audio = postern_mailbox::audio_length(spoken, deposit.rate_hz);
+        self.input(Input::RecordingEnded { recording: deposit.id, why, audio }).await;
+    }
+
+    /// Holds the logic's timers while the peer holds the call.
+    pub(crate) async fn on_hold(&mut self, held: bool) {
+        if std::mem::replace(&mut self.on_hold, held) != held {
+            self.input(if held { Input::Held } else { Input::Resumed }).await;
+        }
+    }
+
+    pub(crate) async fn input(&mut self, input: Input) {
+        if let Some(mailbox) = &mut self.mailbox {
+            mailbox.handle(input, Instant::now());
+        } else if matches!(input, Input::MediaLost) {
+            self.say(FromCall::HangUp).await;
+        }
+        self.act().await;
+    }
+
+    /// Carries out what the logic wants.
+    async fn act(&mut self) {
+        while let Some(action) = self.mailbox.as_mut().and_then(postern_mailbox::Call::poll) {
+            self.carry_out(action).await;
+        }
+    }
+
+    async fn carry_out(&mut self, action: postern_mailbox::Action) {
+        use postern_mailbox::Action;
+        match action {
+            Action::Play { playback, clips } => self.play(playback.0, clips),
+            Action::StopPlayback(_) => {
+                self.reader = None;
+                self.ask(Command::StopPlaying);
+            }
+            Action::Record { recording, audio_max, silence } => self.record(recording, audio_max, silence),
+            Action::StopRecording(_) => self.ask(Command::StopRecording),
+            Action::Store(id, request) => {
+                // The task that answers lives as long as this call.
+                let _ = self.requests.send((id, request));
+            }
+            Action::Transfer { target } => self.say(FromCall::Refer(target)).await,
+            Action::HangUp => self.say(FromCall::HangUp).await,
+            Action::Event(event) => self.shared.note(event),
+            Action::Ended(outcome) => self.end.outcome = Some(outcome),
+        }
+    }
+
+    fn rate_hz(&self) -> u32 {
+        self.session.as_ref().map_or(8_000, |session| session.codec.rate())
+    }
+
+    fn play(&mut self, playback: u32, clips: Vec<postern_mailbox::Clip>) {
+        let mut reader = ClipReader::new(clips, self.rate_hz());
+        match reader.at_hand(&self.shared.prompts) {
+            Ok(pieces) => {
+                let more = reader.has_more();
+                self.ask(Command::Play { playback, pieces, more });
+                self.reader = more.then_some((playback, reader));
+            }
+            Err(error) => {
+                let _ = self.tell_beside.send(Beside::Piece(playback, Err(error)));
+            }
+        }
+    }
+
+    fn record(&mut self, recording: RecordingId, audio_max: std::time::Duration, silence: std::time::Duration) {
+        let (sink, pieces) = mpsc::channel(limits::RECORDED_PIECES_MAX);
+        let rate_hz = self.rate_hz();
+        let samples_max = (audio_max.as_millis() * u128::from(rate_hz) / 1000) as u64;
+        tokio::spawn(append(Arc::clone(&self.shared.store), recording, pieces, self.tell_beside.clone()));
+        self.deposit = Some(Deposit { id: recording, rate_hz, ended: None, stored: None });
+        self.ask(Command::Record(crate::media::Recording { sink, samples_max, silence }));
+    }
+
+    /// Asks the media thread for something; one that is too far behind has lost the call, which its events tell.
+    pub(crate) fn ask(&self, command: Command) {
+        let _ = self.media.ask(command);
+    }
+
+    pub(crate) async fn say(&self, command: FromCall) {
+        // Signalling that is gone takes no commands; the process is ending then.
+        let _ = self.commands.send((self.arrival.handle, command)).await;
+    }
+
+    /// Gives everything back and waits for the media's last word.
+    async fn close(&mut self) {
+        if self.bye_waits {
+            self.say(FromCall::ConfirmBye).await;
+        } else if !self.sip_over {
+            self.say(FromCall::HangUp).await;
+        }
+        self.ask(Command::Close);
+        self.discard_late_recordings();
+        let given_up = tokio::time::Instant::now() + limits::RELEASE;
+        while self.end.closed.is_none()
+            && let Ok(Some(event)) = tokio::time::timeout_at(given_up, self.events.recv()).await
+        {
+            if let MediaEvent::Closed(closed) = event {
+                self.end.closed = Some(closed);
+            }
+        }
+        self.say(FromCall::Done).await;
+    }
+}
+
+impl Call {
+    /// A recording that began after the logic's last word is nobody's. Those that begin from here on are discarded by
+    /// whoever asked the store.
+    fn discard_late_recordings(&mut self) {
+        self.beside.close();
+        while let Ok(told) = self.beside.try_recv() {
+            if let Beside::Stored(_, StoreAnswer::BeganRecording(Began::Recording { recording, .. })) = told {
+                let store = Arc::clone(&self.shared.store);
+                tokio::spawn(async move { store.discard_recording(recording).await });
+            }
+        }
+    }
+}
+
+fn reason(reason: CallReason) -> Reason {
+    match reason {
+        CallReason::Direct => Reason::Direct,
+        CallReason::DivertForward => Reason::Forwarded,
+        CallReason::DivertBusy => Reason::Busy,
+        CallReason::DivertNoAnswer => Reason::NoAnswer,
+    }
+}
+
+/// Whether plain RTP of a plan may come from elsewhere than signalled.
+pub(crate) fn symmetric_of(arrival: &Arrival) -> Option<std::net::IpAddr> {
+    (arrival.symmetric && arrival.plan.security != Security::Secured).then_some(arrival.decision.signalling)
+}
+
+/// Answers a call's questions in order, until the call is gone.
+async fn ask_store(
+    store: Arc<dyn Store>,
+    mut asked: mpsc::UnboundedReceiver<(RequestId, StoreRequest)>,
+    tell: mpsc::UnboundedSender<Beside>,
+) {
+    while let Some((id, request)) = asked.recv().await {
+        let answer = postern_mailbox::answer(&*store, request).await;
+        let late = match &answer {
+            StoreAnswer::BeganRecording(Began::Recording { recording, .. }) => Some(*recording),
+            _ => None,
+        };
+        if tell.send(Beside::Stored(id, answer)).is_err()
+            && let Some(recording) = late
+        {
+            // Nobody will ever use it.
+            let _ = store.discard_recording(recording).await;
+        }
+    }
+}
+
+/// Appends a recording's pieces as they come.
+async fn append(
+    store: Arc<dyn Store>,
+    recording: RecordingId,
+    mut pieces: mpsc::Receiver<Vec<i16>>,
+    tell: mpsc::UnboundedSender<Beside>,
+) {
+    let mut result = Ok(());
+    while let Some(piece) = pieces.recv().await {
+        result = store.append_audio(recording, &piece).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    // A call that is gone has left the recording to recovery.
+    let _ = tell.send(Beside::Appended(recording, result));
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,284 @@
+//! How a call's media comes about: sockets, candidates, offer and answer, and a new way when one is lost.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use postern_ice::candidate::Component;
+use postern_ice::io::{LocalSocket, Role, Settings};
+use postern_ice::sdp::Description;
+use postern_mailbox::Input;
+use postern_sip::StatusCode;
+use postern_sip::offer_answer::{IceReview, OfferAnswer};
+use postern_sip::offer_answer_capabilities::Local;
+use postern_sip::offer_answer_media::{Media, Refusal};
+use postern_sip::sdp::SessionDescription;
+use postern_sip::sdp_media::Direction;
+use postern_sip::user_agent_io::CallHandle;
+use tokio::sync::mpsc;
+
+use crate::agreement;
+use crate::call::{Arrival, Call, symmetric_of};
+use crate::call_io::FromCall;
+use crate::media::{Command, MediaEvent, Opening};
+use crate::shared::Shared;
+
+/// How long candidates are gathered before the call is answered with what there is.
+const GATHERING: Duration = Duration::from_secs(3);
+
+/// What the peer waits for until ICE has gathered again.
+pub(crate) enum Owed {
+    Answer(Box<SessionDescription>),
+    /// A re-INVITE of ours.
+    Reoffer,
+}
+
+/// Why a call is not taken.
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) warning: Option<String>,
+    pub(crate) retry_after_secs: Option<u32>,
+}
+
+impl Refused {
+    fn busy() -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, warning: None, retry_after_secs: Some(1) }
+    }
+
+    fn of(refusal: Refusal, host: std::net::IpAddr) -> Self {
+        let warning = format!("{} {host} \"{refusal}\"", refusal.warning_code());
+        Self { status: StatusCode::NOT_ACCEPTABLE_HERE, warning: Some(warning), retry_after_secs: None }
+    }
+}
+
+impl Call {
+    /// Makes everything ready for a call and answers it.
+    pub(crate) async fn accept(
+        shared: Arc<Shared>,
+        arrival: Arrival,
+        commands: mpsc::Sender<(CallHandle, FromCall)>,
+    ) -> Result<Self, Refused> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| Refused::busy())?;
+        let capabilities =
+            agreement::capabilities(&shared.codecs, arrival.plan.security, arrival.over_tls, &shared.identity);
+        let negotiation = OfferAnswer::new(capabilities, seed);
+        let review = arrival.offer.as_ref().map(|offer| negotiation.review(offer));
+        let wants_ipv6 = review.and_then(|review| review.wants_ipv6);
+        let address = shared
+            .address_for(arrival.local, wants_ipv6)
+            .ok_or_else(|| Refused::of(Refusal::AddressFamily, arrival.local))?;
+        let with_ice = match review {
+            Some(review) => review.ice != IceReview::Absent,
+            // Our own offer names relayed candidates where there are edges.
+            None => shared.edges.is_configured(),
+        };
+        let mux = arrival
+            .offer
+            .as_ref()
+            .is_some_and(|offer| offer.media.iter().find(|media| media.is_audio()).is_some_and(|media| media.rtcp_mux));
+        let pair = shared.ports.lease(address).map_err(|_| Refused::busy())?;
+        let sockets = [pair.rtp.local_addr(), pair.rtcp.local_addr()];
+        let settings = if with_ice { Some(ice_settings(&shared, &arrival, mux, sockets).await) } else { None };
+        getrandom::fill(&mut seed).map_err(|_| Refused::busy())?;
+        let opening = Opening {
+            sockets: vec![(Component::RTP, pair.rtp), (Component::RTCP, pair.rtcp)],
+            leases: vec![pair.lease],
+            ice: settings,
+            seed,
+        };
+        let (media, events) = shared.media.open(opening).map_err(|_| Refused::busy())?;
+        let mut call = Self::new(shared, arrival, negotiation, media, events, commands, sockets);
+        if with_ice {
+            call.gather().await;
+        }
+        call.answer().await?;
+        Ok(call)
+    }
+
+    /// Waits for our candidates; what else the media tells meanwhile is of no use yet.
+    async fn gather(&mut self) {
+        let gathered = async {
+            while let Some(event) = self.events.recv().await {
+                if let MediaEvent::Gathered(description) = event {
+                    return Some(*description);
+                }
+            }
+            None
+        };
+        // The agent has its own limits; this one is for a media thread that is too far behind.
+        self.description = tokio::time::timeout(GATHERING, gathered).await.ok().flatten();
+    }
+
+    /// Answers the INVITE: with our answer, or with our offer.
+    async fn answer(&mut self) -> Result<(), Refused> {
+        let local = self.local(Direction::SendRecv);
+        let text = match self.arrival.offer.take() {
+            Some(offer) => {
+                let refused = |refusal| Refused::of(refusal, self.arrival.local);
+                let (media, text) = self.negotiation.answer(&offer, &local).map_err(refused)?;
+                self.agree(&media).map_err(|()| Refused::of(Refusal::NoKeying, self.arrival.local))?;
+                text
+            }
+            None => {
+                self.waits_for_answer = true;
+                self.negotiation.offer(&local)
+            }
+        };
+        self.say(FromCall::Answer(text)).await;
+        Ok(())
+    }
+
+    /// Our addresses, candidates and will for an offer or answer.
+    fn local(&self, direction: Direction) -> Local {
+        let default = |component: Component, socket: SocketAddr| {
+            self.description.as_ref().and_then(|description| description.default_of(component)).unwrap_or(socket)
+        };
+        Local {
+            rtp: default(Component::RTP, self.sockets[0]),
+            rtcp: default(Component::RTCP, self.sockets[1]),
+            ice: self.description.as_ref().map(agreement::local_ice),
+            direction,
+        }
+    }
+
+    /// Tells media and ICE what was agreed on.
+    fn agree(&mut self, media: &Media) -> Result<(), ()> {
+        let symmetric = symmetric_of(&self.arrival);
+        let session = agreement::session(media, &self.shared.identity, symmetric, self.session.as_ref());
+        let session = session.map_err(|_| ())?;
+        let options = self.shared.stream_options(session.codec.rate()).map_err(|_| ())?;
+        match &media.ice {
+            Some(ice) => self.ask(Command::Remote(Box::new(agreement::remote_ice(ice, media)))),
+            None => {
+                self.description = None;
+                self.ask(Command::DropIce);
+            }
+        }
+        self.end.keying = match &session.keying {
+            postern_media::session::Keying::Plain => "rtp",
+            postern_media::session::Keying::Sdes(_) => "sdes",
+            postern_media::session::Keying::Dtls(_) => "dtls",
+        };
+        self.ask(Command::Agree(Box::new(options), Box::new(session.clone())));
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// The answer to an offer of ours.
+    pub(crate) async fn on_answer(&mut self, answer: &SessionDescription) {
+        let first = std::mem::take(&mut self.waits_for_answer);
+        let agreed = self.negotiation.on_answer(answer).map_err(|_| ()).and_then(|media| {
+            self.agree(&media)?;
+            Ok(media.is_on_hold())
+        });
+        match agreed {
+            Ok(held) => self.on_hold(held).await,
+            // RFC 3261 section 13.2.2.4: acknowledge, then hang up.
+            Err(()) if first => self.input(Input::MediaLost).await,
+            Err(()) => {}
+        }
+    }
+
+    /// The peer offers again.
+    pub(crate) async fn on_offer(&mut self, offer: SessionDescription) {
+        if self.negotiation.review(&offer).ice == IceReview::Restarts {
+            let edges = self.edges().await;
+            self.ask(Command::RestartIce(edges));
+            self.owed = Some(Owed::Answer(Box::new(offer)));
+            return;
+        }
+        self.answer_offer(&offer).await;
+    }
+
+    async fn answer_offer(&mut self, offer: &SessionDescription) {
+        let local = self.local(Direction::SendRecv);
+        let agreed = self.negotiation.answer(offer, &local);
+        let held = match agreed {
+            Ok((media, text)) if self.agree(&media).is_ok() => {
+                self.say(FromCall::AnswerOffer(text)).await;
+                media.is_on_hold()
+            }
+            _ => return self.say(FromCall::RefuseOffer).await,
+        };
+        self.on_hold(held).await;
+    }
+
+    /// The peer wants our offer.
+    pub(crate) async fn on_offer_wanted(&mut self) {
+        let text = self.negotiation.offer(&self.local(Direction::SendRecv));
+        self.say(FromCall::AnswerOffer(text)).await;
+    }
+
+    pub(crate) fn on_offer_refused(&mut self) {
+        self.negotiation.on_offer_failed();
+    }
+
+    /// Offers what we have.
+    pub(crate) async fn reoffer(&mut self) {
+        let text = self.negotiation.offer(&self.local(Direction::SendRecv));
+        self.say(FromCall::Reoffer(text)).await;
+    }
+
+    async fn edges(&self) -> Vec<postern_ice::io::EdgeServer> {
+        self.shared.edges.servers(&self.arrival.call_id).await
+    }
+
+    /// What ICE tells.
+    pub(crate) async fn on_ice(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Gathered(description) => self.on_gathered(*description).await,
+            MediaEvent::IceCompleted => self.recovery.end(),
+            MediaEvent::PairSelected(..) | MediaEvent::RemoteChanged(_) => {}
+            MediaEvent::IceFailed { keeps_former } => {
+                self.end.ice_failed = true;
+                if !keeps_former && !self.recovery.is_under_way() {
+                    self.input(Input::MediaLost).await;
+                }
+            }
+            MediaEvent::ConsentLost { ever_answered: true } => self.look_for_another_way().await,
+            MediaEvent::ConsentLost { ever_answered: false } => {}
+            MediaEvent::PairQuiet => self.look_for_another_way().await,
+            MediaEvent::EdgeFailed { edge, why, in_use } => {
+                self.end.edge_failure = Some(why);
+                self.shared.edges.note(edge, why);
+                if in_use {
+                    self.look_for_another_way().await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Restarts ICE through the edges that live.
+    async fn look_for_another_way(&mut self) {
+        if !self.recovery.begin(Instant::now()) {
+            return;
+        }
+        let edges = self.edges().await;
+        self.ask(Command::RestartIce(edges));
+        self.owed = Some(Owed::Reoffer);
+    }
+
+    async fn on_gathered(&mut self, description: Description) {
+        self.description = Some(description);
+        match self.owed.take() {
+            Some(Owed::Answer(offer)) => self.answer_offer(&offer).await,
+            Some(Owed::Reoffer) => self.reoffer().await,
+            None => {}
+        }
+    }
+}
+
+async fn ice_settings(shared: &Shared, arrival: &Arrival, mux: bool, sockets: [SocketAddr; 2]) -> Settings {
+    let local = |component, address| LocalSocket { component, address };
+    Settings {
+        // RFC 8445 section 6.1.1: the offerer controls.
+        role: if arrival.offer.is_some() { Role::Controlled } else { Role::Controlling },
+        mux,
+        sockets: vec![local(Component::RTP, sockets[0]), local(Component::RTCP, sockets[1])],
+        stun_servers: Vec::new(),
+        edges: shared.edges.servers(&arrival.call_id).await,
+        relay_only: false,
+    }
+}

@@ -1,0 +1,415 @@
+//! What happens in calls, as metrics: each enum of the other rooms in its label, and a call's end in all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_dialplan::Refusal;
+use postern_ice::candidate::Kind as CandidateKind;
+use postern_ice::story::{Happening, Story};
+use postern_mailbox::{CallResult, EndOfCall, Event, Kind, StoreError, StoreRequest};
+use postern_media::codec::Codec;
+use postern_media::report::{DropReason, NoAudio, Report};
+use postern_telemetry::WorkerCells;
+use postern_telemetry::call_labels::{self as labels, AudioWay, CallEnd, CallKind, IceOutcome, OfferResult};
+
+use crate::media::RecordingEnd;
+use crate::records::CallRecord;
+
+/// Counts for the control plane of a worker. A media thread has cells of its own.
+#[derive(Clone, Default)]
+pub struct Meters(Arc<WorkerCells>);
+
+impl Meters {
+    /// Counts into these cells.
+    pub fn new(cells: Arc<WorkerCells>) -> Self {
+        Self(cells)
+    }
+
+    /// For what has no method here.
+    pub fn cells(&self) -> &Arc<WorkerCells> {
+        &self.0
+    }
+
+    /// A SIP request got its final answer, from us or from the peer.
+    pub fn answered(&self, method: &str, status: u16) {
+        let series = (labels::SipMethod::from_name(method), labels::SipResult::from_status(status));
+        self.0.requests.add(series, 1);
+    }
+
+    /// A call is not taken.
+    pub fn refused(&self, why: Refusal) {
+        self.0.refusals.add(refusal_label(why), 1);
+    }
+
+    /// What became of an INVITE that would begin a call.
+    pub fn offered(&self, result: OfferResult) {
+        self.0.offers.add(result, 1);
+    }
+
+    /// A call was answered.
+    pub fn call_began(&self, kind: CallKind) {
+        self.0.calls.add(kind, 1);
+    }
+
+    /// The first audio left: `took` since the INVITE came, by this candidate of ours (host without ICE).
+    pub fn first_audio(&self, took: Duration, way: CandidateKind) {
+        self.0.setup_seconds.observe(local_label(way), took.as_secs_f64());
+    }
+
+    /// A call that [`call_began`](Self::call_began) as `kind` is over.
+    pub fn call_ended(
+        &self,
+        kind: CallKind,
+        record: &CallRecord,
+        result: Option<&CallResult>,
+        media: Option<&Report>,
+        ice: Option<&Story>,
+    ) {
+        let cells = &self.0;
+        cells.calls.sub(kind, 1);
+        cells.calls_ended.add((kind, record.drop_cause.unwrap_or(CallEnd::Internal)), 1);
+        cells.call_seconds.observe(kind, record.duration.as_secs_f64());
+        if let Some(result) = result {
+            cells.mailbox_calls.add(result_label(result), 1);
+        }
+        for (way, reason) in [(AudioWay::Received, record.no_audio_received), (AudioWay::Sent, record.no_audio_sent)] {
+            if let Some(reason) = reason {
+                cells.no_audio.add((way, no_audio_label(reason)), 1);
+            }
+        }
+        if let Some(report) = media {
+            self.media(report);
+        }
+        self.ice(ice);
+    }
+
+    fn media(&self, report: &Report) {
+        let cells = &self.0;
+        if let (Some(codec), Some(keying)) = (report.codec, keying_label(report.keying)) {
+            cells.media_sessions.add((keying, codec_label(codec)), 1);
+        }
+        for (reason, packets) in report.drops.iter() {
+            cells.media_drops.add(drop_label(reason), packets);
+        }
+        if let Some(score) = report.mos {
+            cells.mos.observe((), score.into());
+        }
+        let expected = report.packets_received + report.packets_lost;
+        if report.packets_received > 0 {
+            cells.media_jitter_seconds.observe((), report.jitter_max.as_secs_f64());
+            cells.media_loss_ratio.observe(AudioWay::Received, report.packets_lost as f64 / expected as f64);
+        }
+        if let Some(loss) = report.remote_loss {
+            cells.media_loss_ratio.observe(AudioWay::Sent, loss.into());
+        }
+        if let Some(round_trip) = report.round_trip {
+            cells.media_round_trip_seconds.observe((), round_trip.as_secs_f64());
+        }
+    }
+
+    fn ice(&self, story: Option<&Story>) {
+        let Some(story) = story else { return self.0.ice.add(IceOutcome::NotUsed, 1) };
+        let selected = story.pairs.iter().filter(|pair| pair.selected).min_by_key(|pair| pair.component);
+        if let Some(pair) = selected {
+            self.0.ice_pairs.add((local_label(pair.local.kind), remote_label(pair.remote.kind)), 1);
+        }
+        // A silent peer matters only if it ever answered after nomination.
+        let lost = |entry: &postern_ice::story::Entry| {
+            matches!(entry.what, Happening::ConsentLost { ever_answered: true, .. })
+        };
+        let outcome = if story.entries.iter().any(lost) {
+            IceOutcome::ConsentLost
+        } else if selected.is_some() {
+            IceOutcome::Completed
+        } else {
+            IceOutcome::Failed
+        };
+        self.0.ice.add(outcome, 1);
+    }
+
+    /// Something happened in a mailbox.
+    pub fn mailbox(&self, event: Event) {
+        self.0.mailbox_events.add(event_label(event), 1);
+    }
+
+    /// A recording runs.
+    pub fn recording_began(&self) {
+        self.0.recordings.add((), 1);
+    }
+
+    /// A recording that [`began`](Self::recording_began) is over, kept or not.
+    pub fn recording_ended(&self, why: RecordingEnd, stored: Result<(), StoreError>, length: Duration) {
+        let label = match (why, stored) {
+            (_, Err(_)) => labels::RecordingEnd::StoreFailed,
+            (RecordingEnd::Stopped, Ok(())) => labels::RecordingEnd::Stopped,
+            (RecordingEnd::Silence, Ok(())) => labels::RecordingEnd::Silence,
+            (RecordingEnd::Limit, Ok(())) => labels::RecordingEnd::Limit,
+            (RecordingEnd::Overrun, Ok(())) => labels::RecordingEnd::Overrun,
+        };
+        self.0.recordings.sub((), 1);
+        self.0.recordings_ended.add(label, 1);
+        self.0.recorded_seconds.observe((), length.as_secs_f64());
+    }
+
+    /// The store answered, or gave up.
+    pub fn stored(&self, request: labels::StoreRequest, took: Duration, failure: Option<StoreError>) {
+        self.0.store_seconds.observe(request, took.as_secs_f64());
+        if let Some(failure) = failure {
+            self.0.store_failures.add((request, store_label(failure)), 1);
+        }
+    }
+}
+
+/// What a call is for, as it is counted.
+pub fn kind_label(kind: &Kind) -> CallKind {
+    match kind {
+        Kind::Answering { .. } => CallKind::Answering,
+        Kind::SubscriberAccess => CallKind::SubscriberAccess,
+    }
+}
+
+/// Who ended a call, by the word of the voice mail logic.
+pub fn end_label(end: EndOfCall) -> CallEnd {
+    match end {
+        EndOfCall::CallerHungUp => CallEnd::CallerHungUp,
+        EndOfCall::MediaLost => CallEnd::MediaLost,
+        EndOfCall::Finished => CallEnd::Finished,
+        EndOfCall::Transferred => CallEnd::Transferred,
+        EndOfCall::InputsFailed => CallEnd::InputsFailed,
+        EndOfCall::LogonFailed => CallEnd::LogonFailed,
+        EndOfCall::Refused => CallEnd::Refused,
+        EndOfCall::StoreFailed => CallEnd::StoreFailed,
+        EndOfCall::CallTooLong => CallEnd::CallTooLong,
+    }
+}
+
+/// The label of a request, to be taken before the request is carried out.
+pub fn request_label(request: &StoreRequest) -> labels::StoreRequest {
+    match request {
+        StoreRequest::FindMailbox { .. } => labels::StoreRequest::FindMailbox,
+        StoreRequest::VerifyPin(_) => labels::StoreRequest::VerifyPin,
+        StoreRequest::ChangePin(_) => labels::StoreRequest::ChangePin,
+        StoreRequest::BeginRecording(_) => labels::StoreRequest::BeginRecording,
+        StoreRequest::FinishRecording(_) => labels::StoreRequest::FinishRecording,
+        StoreRequest::DiscardRecording(_) => labels::StoreRequest::DiscardRecording,
+        StoreRequest::ListMessages(_) => labels::StoreRequest::ListMessages,
+        StoreRequest::SetMessageState { .. } => labels::StoreRequest::SetMessageState,
+        StoreRequest::UseGreeting { .. } => labels::StoreRequest::UseGreeting,
+    }
+}
+
+/// The call type of a record.
+pub fn result_label(result: &CallResult) -> labels::MailboxResult {
+    match result {
+        CallResult::VoiceMessage { .. } => labels::MailboxResult::VoiceMessage,
+        CallResult::VoiceMessageUnconfirmed => labels::MailboxResult::VoiceMessageUnconfirmed,
+        CallResult::MissedCall => labels::MailboxResult::MissedCall,
+        CallResult::SubscriberAccess => labels::MailboxResult::SubscriberAccess,
+        CallResult::UnauthenticatedPilot => labels::MailboxResult::UnauthenticatedPilot,
+    }
+}
+
+fn refusal_label(refusal: Refusal) -> labels::CallRefusal {
+    match refusal {
+        Refusal::UnknownGateway => labels::CallRefusal::UnknownGateway,
+        Refusal::Disabled => labels::CallRefusal::Disabled,
+        Refusal::NotSecure => labels::CallRefusal::NotSecure,
+        Refusal::NoOrigin => labels::CallRefusal::NoOrigin,
+        Refusal::NoSuchAddress => labels::CallRefusal::NoSuchAddress,
+        Refusal::NoNewCalls => labels::CallRefusal::NoNewCalls,
+        Refusal::Loop => labels::CallRefusal::Loop,
+        Refusal::Full => labels::CallRefusal::Full,
+        Refusal::NotEncrypted => labels::CallRefusal::NotEncrypted,
+        Refusal::Unavailable => labels::CallRefusal::Unavailable,
+    }
+}
+
+fn event_label(event: Event) -> labels::MailboxEvent {
+    match event {
+        Event::MailboxUnknown => labels::MailboxEvent::MailboxUnknown,
+        Event::MailboxFull => labels::MailboxEvent::MailboxFull,
+        Event::TooManyDeposits => labels::MailboxEvent::TooManyDeposits,
+        Event::DiskFull => labels::MailboxEvent::DiskFull,
+        Event::StoreFailed => labels::MailboxEvent::StoreFailed,
+        Event::MessageLeft => labels::MailboxEvent::MessageLeft,
+        Event::CallMissed => labels::MailboxEvent::CallMissed,
+        Event::LoggedOn => labels::MailboxEvent::LoggedOn,
+        Event::LogonFailed => labels::MailboxEvent::LogonFailed,
+        Event::LockedOut => labels::MailboxEvent::LockedOut,
+        Event::PinChanged => labels::MailboxEvent::PinChanged,
+        Event::MessageHeard => labels::MailboxEvent::MessageHeard,
+        Event::MessageSaved => labels::MailboxEvent::MessageSaved,
+        Event::MessageDeleted => labels::MailboxEvent::MessageDeleted,
+        Event::GreetingRecorded => labels::MailboxEvent::GreetingRecorded,
+        Event::OperatorAsked => labels::MailboxEvent::OperatorAsked,
+        Event::TransferFailed => labels::MailboxEvent::TransferFailed,
+        Event::InputsFailed => labels::MailboxEvent::InputsFailed,
+        Event::CallTooLong => labels::MailboxEvent::CallTooLong,
+    }
+}
+
+fn no_audio_label(reason: NoAudio) -> labels::NoAudio {
+    match reason {
+        NoAudio::NothingReceived => labels::NoAudio::NothingReceived,
+        NoAudio::WrongSource => labels::NoAudio::WrongSource,
+        NoAudio::Payload => labels::NoAudio::Payload,
+        NoAudio::SrtpAuthentication => labels::NoAudio::SrtpAuthentication,
+        NoAudio::Dtls => labels::NoAudio::Dtls,
+        NoAudio::Hold => labels::NoAudio::Hold,
+        NoAudio::Silence => labels::NoAudio::Silence,
+        NoAudio::Ice => labels::NoAudio::Ice,
+        NoAudio::EdgeUnreachable => labels::NoAudio::EdgeUnreachable,
+        NoAudio::EdgeCredentials => labels::NoAudio::EdgeCredentials,
+        NoAudio::EdgePorts => labels::NoAudio::EdgePorts,
+    }
+}
+
+fn drop_label(reason: DropReason) -> labels::MediaDrop {
+    match reason {
+        DropReason::Malformed => labels::MediaDrop::Malformed,
+        DropReason::WrongSource => labels::MediaDrop::WrongSource,
+        DropReason::PayloadType => labels::MediaDrop::PayloadType,
+        DropReason::SrtpAuthentication => labels::MediaDrop::SrtpAuthentication,
+        DropReason::SrtpReplay => labels::MediaDrop::SrtpReplay,
+        DropReason::Srtcp => labels::MediaDrop::Srtcp,
+        DropReason::Dtls => labels::MediaDrop::Dtls,
+        DropReason::NotReceiving => labels::MediaDrop::NotReceiving,
+        DropReason::Duplicate => labels::MediaDrop::Duplicate,
+        DropReason::Late => labels::MediaDrop::Late,
+        DropReason::Overflow => labels::MediaDrop::Overflow,
+    }
+}
+
+/// The words of [`Report::keying`].
+fn keying_label(keying: &str) -> Option<labels::Keying> {
+    match keying {
+        "rtp" => Some(labels::Keying::Rtp),
+        "sdes" => Some(labels::Keying::Sdes),
+        "dtls" => Some(labels::Keying::Dtls),
+        _ => None,
+    }
+}
+
+fn codec_label(codec: Codec) -> labels::Codec {
+    match codec {
+        Codec::Pcmu => labels::Codec::Pcmu,
+        Codec::Pcma => labels::Codec::Pcma,
+        Codec::G722 => labels::Codec::G722,
+    }
+}
+
+fn local_label(kind: CandidateKind) -> labels::LocalCandidate {
+    match kind {
+        CandidateKind::Host => labels::LocalCandidate::Host,
+        CandidateKind::PeerReflexive => labels::LocalCandidate::PeerReflexive,
+        CandidateKind::ServerReflexive => labels::LocalCandidate::ServerReflexive,
+        CandidateKind::Relayed => labels::LocalCandidate::Relayed,
+    }
+}
+
+fn remote_label(kind: CandidateKind) -> labels::RemoteCandidate {
+    match kind {
+        CandidateKind::Host => labels::RemoteCandidate::Host,
+        CandidateKind::PeerReflexive => labels::RemoteCandidate::PeerReflexive,
+        CandidateKind::ServerReflexive => labels::RemoteCandidate::ServerReflexive,
+        CandidateKind::Relayed => labels::RemoteCandidate::Relayed,
+    }
+}
+
+fn store_label(failure: StoreError) -> labels::StoreFailure {
+    match failure {
+        StoreError::DiskFull => labels::StoreFailure::DiskFull,
+        StoreError::Busy => labels::StoreFailure::Busy,
+        StoreError::Unavailable => labels::StoreFailure::Unavailable,
+        StoreError::Gone => labels::StoreFailure::Gone,
+        StoreError::Damaged => labels::StoreFailure::Damaged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_media::report::Drops;
+    use postern_telemetry::labels::Label;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_the_words_that_records_use() {
+        for reason in DropReason::ALL {
+            assert_eq!(labels::MediaDrop::VALUES[drop_label(*reason).index()], reason.name());
+        }
+        for refusal in Refusal::ALL {
+            assert_eq!(labels::CallRefusal::VALUES[refusal_label(refusal).index()], refusal.name().replace('-', "_"));
+        }
+        for kind in
+            [CandidateKind::Host, CandidateKind::PeerReflexive, CandidateKind::ServerReflexive, CandidateKind::Relayed]
+        {
+            assert_eq!(labels::LocalCandidate::VALUES[local_label(kind).index()], kind.name());
+            assert_eq!(labels::RemoteCandidate::VALUES[remote_label(kind).index()], kind.name());
+        }
+        let reasons = [
+            NoAudio::NothingReceived,
+            NoAudio::WrongSource,
+            NoAudio::Payload,
+            NoAudio::SrtpAuthentication,
+            NoAudio::Dtls,
+            NoAudio::Hold,
+            NoAudio::Silence,
+            NoAudio::Ice,
+            NoAudio::EdgeUnreachable,
+            NoAudio::EdgeCredentials,
+            NoAudio::EdgePorts,
+        ];
+        assert_eq!(reasons.len(), labels::NoAudio::ALL.len());
+        for reason in reasons {
+            assert_eq!(labels::NoAudio::VALUES[no_audio_label(reason).index()], reason.name());
+        }
+    }
+
+    #[test]
+    fn a_call_is_counted_from_its_beginning_to_all_of_its_end() {
+        let meters = Meters::default();
+        let cells = Arc::clone(meters.cells());
+        meters.call_began(CallKind::Answering);
+        assert_eq!(cells.calls.value(CallKind::Answering), 1);
+        let record = CallRecord {
+            drop_cause: Some(end_label(EndOfCall::CallerHungUp)),
+            no_audio_sent: Some(NoAudio::Hold),
+            duration: Duration::from_secs(7),
+            ..CallRecord::default()
+        };
+        let mut drops = Drops::default();
+        drops.count(DropReason::Late);
+        let report = Report {
+            codec: Some(Codec::Pcma),
+            keying: "dtls",
+            packets_received: 99,
+            packets_lost: 1,
+            mos: Some(4.2),
+            drops,
+            ..Report::default()
+        };
+        meters.call_ended(CallKind::Answering, &record, Some(&CallResult::MissedCall), Some(&report), None);
+        assert_eq!(cells.calls.value(CallKind::Answering), 0);
+        assert_eq!(cells.calls_ended.value((CallKind::Answering, CallEnd::CallerHungUp)), 1);
+        assert_eq!(cells.no_audio.value((AudioWay::Sent, labels::NoAudio::Hold)), 1);
+        assert_eq!(cells.media_sessions.value((labels::Keying::Dtls, labels::Codec::Pcma)), 1);
+        assert_eq!(cells.media_drops.value(labels::MediaDrop::Late), 1);
+        assert_eq!(cells.mailbox_calls.value(labels::MailboxResult::MissedCall), 1);
+        assert_eq!(cells.ice.value(IceOutcome::NotUsed), 1);
+        assert_eq!((cells.mos.count(()), cells.media_loss_ratio.count(AudioWay::Received)), (1, 1));
+    }
+
+    #[test]
+    fn a_recording_that_the_store_refused_counts_as_that() {
+        let meters = Meters::default();
+        for stored in [Ok(()), Err(StoreError::DiskFull)] {
+            meters.recording_began();
+            meters.recording_ended(RecordingEnd::Stopped, stored, Duration::from_secs(2));
+        }
+        let ended = &meters.cells().recordings_ended;
+        assert_eq!(ended.value(labels::RecordingEnd::Stopped), 1);
+        assert_eq!(ended.value(labels::RecordingEnd::StoreFailed), 1);
+        assert_eq!(meters.cells().recordings.value(()), 0);
+    }
+}

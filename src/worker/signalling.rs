@@ -1,0 +1,287 @@
+//! The signalling loop of a worker: one task that owns transport and user agent, and hands each call to its own task.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use postern_dialplan::{Rules, Seals};
+use postern_sip::sdp::SessionDescription;
+use postern_sip::user_agent_io::CallHandle;
+use postern_sip::user_agent_options::Availability;
+use postern_sip::{CallEvent, HeaderName, NameAddr, Request, Source, StatusCode, Uri, UserAgent};
+use postern_transport::Transport;
+use tokio::sync::{mpsc, watch};
+
+use crate::call::{Arrival, Call};
+use crate::call_io::{FromCall, ToCall};
+use crate::limits;
+use crate::shared::Shared;
+
+/// Whether a worker takes calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// It does.
+    Serving,
+    /// Calls that are there go on. New ones are sent to these contacts, of the other slot; without any, they are 503.
+    Draining { elsewhere: Vec<String> },
+    /// All calls are hung up.
+    Leaving,
+}
+
+/// What the loop tells whoever watches it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub calls: usize,
+    /// Calls taken since the start.
+    pub taken: u64,
+    /// Calls refused since the start.
+    pub refused: u64,
+}
+
+/// A call's beginning and end, told by its Call-ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallNews {
+    Began(String),
+    Ended(String),
+}
+
+struct Running {
+    inbox: mpsc::Sender<ToCall>,
+    call_id: String,
+    /// Where the peer is, for a transfer to a bare number.
+    peer: std::net::IpAddr,
+    /// Signalling has ended it.
+    is_over: bool,
+}
+
+/// Everything that signalling needs.
+pub(crate) struct Signalling {
+    pub(crate) transport: Transport,
+    pub(crate) agent: UserAgent,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) seals: Seals,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) calls_max: usize,
+    pub(crate) duty: watch::Receiver<Duty>,
+    pub(crate) load: watch::Sender<Load>,
+    pub(crate) news: mpsc::UnboundedSender<CallNews>,
+}
+
+impl Signalling {
+    /// Runs until the duty is to leave, or its sender is gone, and the last call has ended.
+    pub(crate) async fn run(mut self) {
+        let (commands, mut asked) = mpsc::channel(limits::CALL_COMMANDS_MAX);
+        let mut calls: HashMap<CallHandle, Running> = HashMap::new();
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                () = self.transport.drive(&mut self.agent) => {}
+                Some((handle, command)) = asked.recv() => self.carry_out(handle, command, &mut calls),
+                changed = self.duty.changed(), if !leaving => {
+                    leaving = changed.is_err() || *self.duty.borrow() == Duty::Leaving;
+                    self.on_duty(leaving, &mut calls);
+                }
+            }
+            while let Some(event) = self.agent.poll_event() {
+                self.on_event(event, &commands, &mut calls);
+            }
+            if leaving && calls.is_empty() {
+                return self.transport.close(&mut self.agent).await;
+            }
+        }
+    }
+
+    fn on_duty(&mut self, leaving: bool, calls: &mut HashMap<CallHandle, Running>) {
+        let availability = match *self.duty.borrow() {
+            Duty::Serving if !leaving => Availability::Ready,
+            _ => Availability::Unavailable { retry_after_secs: limits::RETRY_AFTER_SECS },
+        };
+        self.agent.set_availability(availability, Vec::new());
+        if leaving {
+            for running in calls.values() {
+                // A call whose inbox is full ends by itself.
+                let _ = running.inbox.try_send(ToCall::Leave);
+            }
+        }
+    }
+
+    fn on_event(
+        &mut self,
+        event: CallEvent,
+        commands: &mpsc::Sender<(CallHandle, FromCall)>,
+        calls: &mut HashMap<CallHandle, Running>,
+    ) {
+        let (call, message) = match event {
+            CallEvent::Incoming { call, invite, offer, source } => {
+                return self.on_incoming(call, &invite, offer, &source, commands, calls);
+            }
+            CallEvent::Established { call } => (call, ToCall::Established),
+            CallEvent::Offer { call, offer } => (call, ToCall::Offer(Box::new(offer))),
+            CallEvent::OfferWanted { call } => (call, ToCall::OfferWanted),
+            CallEvent::OfferWithdrawn { call } => (call, ToCall::OfferWithdrawn),
+            CallEvent::Answer { call, answer } => (call, ToCall::Answer(Box::new(answer))),
+            CallEvent::OfferRefused { call, .. } => (call, ToCall::OfferRefused),
+            CallEvent::OfferDue { call } => (call, ToCall::OfferDue),
+            CallEvent::Digit { call, digit, .. } => (call, ToCall::Digit(digit)),
+            CallEvent::Transfer { call, progress } => (call, ToCall::Transfer(progress)),
+            CallEvent::Bye { call, .. } => (call, ToCall::Bye),
+            CallEvent::Ended { call, cause } => {
+                if let Some(running) = calls.get_mut(&call) {
+                    running.is_over = true;
+                }
+                (call, ToCall::Ended(cause))
+            }
+            CallEvent::Progress { .. }
+            | CallEvent::Answered { .. }
+            | CallEvent::TransferDeclined { .. }
+            | CallEvent::ConnectionLost { .. }
+            | CallEvent::Request { .. }
+            | CallEvent::Pong { .. } => return,
+        };
+        let Some(running) = calls.get(&call) else { return };
+        if running.inbox.try_send(message).is_err() {
+            // It is over, or so far behind that it is as good as over.
+            let _ = self.agent.hang_up(call, None, Instant::now());
+        }
+    }
+
+    fn on_incoming(
+        &mut self,
+        call: CallHandle,
+        invite: &Request,
+        offer: Option<SessionDescription>,
+        source: &Source,
+        commands: &mpsc::Sender<(CallHandle, FromCall)>,
+        calls: &mut HashMap<CallHandle, Running>,
+    ) {
+        let now_unix_secs = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+        let decision = match self.rules.decide(invite, source, &self.seals, now_unix_secs) {
+            Ok(decision) => decision,
+            Err(refusal) => return self.refuse(call, refusal.status(), &[]),
+        };
+        let duty = self.duty.borrow().clone();
+        match duty {
+            Duty::Serving => {}
+            Duty::Draining { elsewhere } if !elsewhere.is_empty() => return self.redirect(call, &elsewhere),
+            Duty::Draining { .. } | Duty::Leaving => return self.refuse_for_now(call),
+        }
+        if calls.len() >= self.calls_max {
+            return self.refuse(call, StatusCode::BUSY_HERE, &[]);
+        }
+        let Some(plan) = self.shared.plans.get(&decision.plan).cloned() else {
+            return self.refuse(call, StatusCode::NOT_FOUND, &[]);
+        };
+        let symmetric = self.rules.gateway(&decision.gateway).is_some_and(|gateway| gateway.symmetric_rtp);
+        let call_id = invite.headers.call_id().unwrap_or_default().to_owned();
+        let arrival = Arrival {
+            handle: call,
+            decision,
+            plan,
+            offer,
+            over_tls: source.transport == postern_sip::Transport::Tls,
+            symmetric,
+            local: source.local.ip(),
+            call_id: call_id.clone(),
+        };
+        let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
+        calls.insert(call, Running { inbox, call_id: call_id.clone(), peer: source.remote.ip(), is_over: false });
+        self.load.send_modify(|load| {
+            load.calls = calls.len();
+            load.taken += 1;
+        });
+        // Whoever is not told any more has gone.
+        let _ = self.news.send(CallNews::Began(call_id));
+        tokio::spawn(run_call(Arc::clone(&self.shared), arrival, commands.clone(), messages));
+    }
+
+    fn redirect(&mut self, call: CallHandle, elsewhere: &[String]) {
+        let contacts: Vec<NameAddr> = elsewhere.iter().filter_map(|contact| NameAddr::parse(contact)).collect();
+        if self.agent.redirect(call, &contacts, Instant::now()).is_err() {
+            self.refuse_for_now(call);
+        }
+    }
+
+    fn refuse_for_now(&mut self, call: CallHandle) {
+        let headers = [(HeaderName::RetryAfter, limits::RETRY_AFTER_SECS.to_string())];
+        self.refuse(call, StatusCode::SERVICE_UNAVAILABLE, &headers);
+    }
+
+    fn refuse(&mut self, call: CallHandle, status: StatusCode, headers: &[(HeaderName, String)]) {
+        self.load.send_modify(|load| load.refused += 1);
+        // A caller who has gone meanwhile needs no answer.
+        let _ = self.agent.reject(call, status, headers, Instant::now());
+    }
+
+    /// Commands to a call that has ended meanwhile change nothing.
+    fn carry_out(&mut self, call: CallHandle, command: FromCall, calls: &mut HashMap<CallHandle, Running>) {
+        let now = Instant::now();
+        let agent = &mut self.agent;
+        // The call's own events tell it what became of a command.
+        let _ = match command {
+            FromCall::Answer(sdp) => agent.answer(call, &sdp, now),
+            FromCall::Reject { status, warning, retry_after_secs } => {
+                let warning = warning.map(|text| (HeaderName::Warning, text));
+                let retry_after = retry_after_secs.map(|secs| (HeaderName::RetryAfter, secs.to_string()));
+                let headers: Vec<_> = warning.into_iter().chain(retry_after).collect();
+                self.refuse(call, status, &headers);
+                Ok(())
+            }
+            FromCall::AnswerOffer(sdp) => agent.answer_offer(call, &sdp, now),
+            FromCall::RefuseOffer => agent.refuse_offer(call, &[], now),
+            FromCall::Reoffer(sdp) => agent.reoffer(call, &sdp, now),
+            FromCall::Refer(target) => {
+                let peer = calls.get(&call).map(|running| running.peer);
+                let asked = transfer_target(&target, peer).map(|target| agent.refer(call, &target, None, now));
+                if !matches!(asked, Some(Ok(())))
+                    && let Some(running) = calls.get(&call)
+                {
+                    let failed = postern_sip::user_agent_io::TransferProgress::Unknown;
+                    let _ = running.inbox.try_send(ToCall::Transfer(failed));
+                }
+                Ok(())
+            }
+            FromCall::HangUp => agent.hang_up(call, None, now),
+            FromCall::ConfirmBye => agent.confirm_bye(call, now),
+            FromCall::Done => {
+                if let Some(running) = calls.remove(&call) {
+                    if !running.is_over {
+                        let _ = agent.hang_up(call, None, now);
+                    }
+                    let _ = self.news.send(CallNews::Ended(running.call_id));
+                }
+                self.load.send_modify(|load| load.calls = calls.len());
+                Ok(())
+            }
+        };
+    }
+}
+
+/// A SIP URI as it is, or a number at the peer's own host.
+fn transfer_target(target: &str, peer: Option<std::net::IpAddr>) -> Option<NameAddr> {
+    if target.starts_with("sip:") || target.starts_with("sips:") {
+        return NameAddr::parse(&format!("<{target}>"));
+    }
+    let host = postern_sip::host::Host::from(peer?);
+    Uri::parse(&format!("sip:{target}@{host}")).and_then(|uri| NameAddr::parse(&format!("<{uri}>")))
+}
+
+/// One call from its INVITE to its record.
+async fn run_call(
+    shared: Arc<Shared>,
+    arrival: Arrival,
+    commands: mpsc::Sender<(CallHandle, FromCall)>,
+    mut inbox: mpsc::Receiver<ToCall>,
+) {
+    let handle = arrival.handle;
+    match Call::accept(shared, arrival, commands.clone()).await {
+        Ok(mut call) => call.run(&mut inbox).await,
+        Err(refused) => {
+            let (status, warning) = (refused.status, refused.warning);
+            let reject = FromCall::Reject { status, warning, retry_after_secs: refused.retry_after_secs };
+            // Signalling that is gone takes no commands; the process is ending then.
+            let _ = commands.send((handle, reject)).await;
+            let _ = commands.send((handle, FromCall::Done)).await;
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Starting a worker from its configuration: the one place where configuration types become those of the cores.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use postern_config::{
+    Config, DialPlanConfig, KeyMapSource, MailboxConfig, RecordingsLocation, SipIdentity, StoreLocation, WorkerConfig,
+};
+use postern_dialplan::Security;
+use postern_mailbox::{KeyMap, Options, PinPolicy, Quota};
+use postern_media::dtls::DtlsIdentity;
+use postern_sip::UserAgent;
+use postern_sip::host::Host;
+use postern_sip::offer_answer_capabilities::Codec;
+use postern_sip::options::EndpointOptions;
+use postern_sip::session_timer::TimerOptions;
+use postern_sip::user_agent_options::UserAgentOptions;
+use postern_store::{OpenError, PinKey, Recovered, SqliteStore};
+use postern_transport::{ClientCertificates, Listening, TlsIdentity, Transport, TransportError, TransportOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::edges::Edges;
+use crate::media::Media;
+use crate::ports::PortPool;
+use crate::prompts::Prompts;
+use crate::shared::{PlanSettings, Shared};
+use crate::signalling::{CallNews, Duty, Load, Signalling};
+
+/// Why a worker does not start; the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the configuration has no [{0}]; the worker needs it")]
+    Missing(&'static str),
+    #[error(transparent)]
+    Rules(#[from] postern_dialplan::RulesError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("mailbox.key_map: {0}")]
+    KeyMap(String),
+    #[error("mailbox.prompts: {0}")]
+    Prompts(String),
+    #[error("[[worker.edge]]: {0}")]
+    Edges(String),
+    #[error("no media thread: {0}")]
+    Media(std::io::Error),
+    #[error("no certificate for DTLS can be made: {0}")]
+    Dtls(String),
+    #[error("the system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// A worker at work.
+pub struct Worker {
+    /// What it is to do; it leaves when this is dropped.
+    pub duty: watch::Sender<Duty>,
+    pub load: watch::Receiver<Load>,
+    pub news: mpsc::UnboundedReceiver<CallNews>,
+    /// Ends when it has left.
+    pub task: JoinHandle<()>,
+    pub listening: Listening,
+    /// What was recovered of earlier workers' recordings.
+    pub recovered: Recovered,
+    pub store: Arc<SqliteStore>,
+}
+
+/// Starts the worker of a slot (0 is A): store opened, ports bound, prompts loaded. When this returns it takes calls.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub async fn start(config: &Config, slot: usize) -> Result<Worker, StartError> {
+    let worker = config.worker.as_ref().ok_or(StartError::Missing("worker"))?;
+    let mailbox = config.mailbox.as_ref().ok_or(StartError::Missing("mailbox"))?;
+    let (store, recovered) = SqliteStore::open(store_options(mailbox)?).await?;
+    let store = Arc::new(store);
+    let listening = listening(worker, slot);
+    let transport = Transport::bind(TransportOptions {
+        listening: listening.clone(),
+        tls: worker.identity.as_ref().map(tls_identity),
+        ..TransportOptions::default()
+    })?;
+    let bound: Vec<SocketAddr> = listening.tcp.iter().chain(&listening.tls).copied().collect();
+    let rules = Arc::new(config.call_rules(&worker.routers, &bound, worker.identity.as_ref())?);
+    let shared = Arc::new(Shared {
+        media: Media::start(worker.media_threads as usize).map_err(StartError::Media)?,
+        ports: PortPool::new(
+            worker.rtp_ports.first,
+            worker.rtp_ports.last,
+            Duration::from_secs(worker.rtp_rest_secs.into()),
+        ),
+        addresses: worker.addresses.clone(),
+        store: store.clone(),
+        prompts: Prompts::load(mailbox.prompts.as_deref()).map_err(|error| StartError::Prompts(error.to_string()))?,
+        identity: Arc::new(dtls_identity()?),
+        codecs: worker.codecs.iter().map(|codec| sip_codec(*codec)).collect(),
+        edges: Edges::start(&worker.edges).map_err(|error| StartError::Edges(error.to_string()))?,
+        unix_origin: (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+        media_timeout: Duration::from_secs(worker.media_timeout_secs.into()),
+        on_event: Box::new(|_| {}),
+        plans: plans(config, mailbox)?,
+    });
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    let (duty, duties) = watch::channel(Duty::Serving);
+    let (load, loads) = watch::channel(Load::default());
+    let (tell, news) = mpsc::unbounded_channel();
+    let signalling = Signalling {
+        transport,
+        agent: UserAgent::new(agent_options(config, worker, slot), seed),
+        rules,
+        seals: config.seals(),
+        shared,
+        calls_max: config.um.as_ref().map_or(usize::MAX, |um| um.max_calls as usize),
+        duty: duties,
+        load,
+        news: tell,
+    };
+    let task = tokio::spawn(signalling.run());
+    Ok(Worker { duty, load: loads, news, task, listening, recovered, store })
+}
+
+/// The store of a configuration.
+///
+/// # Errors
+/// The key of the PINs cannot be read or made.
+pub fn store_options(mailbox: &MailboxConfig) -> Result<postern_store::Options, OpenError> {
+    let StoreLocation::Sqlite(database) = &mailbox.store;
+    let RecordingsLocation::Directory(recordings) = &mailbox.recordings;
+    Ok(postern_store::Options::new(database, recordings, PinKey::load_or_create(&mailbox.pin_key_file)?))
+}
+
+fn listening(worker: &WorkerConfig, slot: usize) -> Listening {
+    let ports = worker.ports(slot);
+    let on = |port: Option<u16>| -> Vec<SocketAddr> {
+        port.map_or_else(Vec::new, |port| worker.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+    };
+    Listening { tcp: on(ports.tcp), tls: on(ports.tls), udp: Vec::new() }
+}
+
+fn tls_identity(identity: &SipIdentity) -> TlsIdentity {
+    let pem = identity.pem();
+    TlsIdentity {
+        certificate: pem.certificate,
+        private_key: pem.private_key.to_vec(),
+        ca: pem.ca,
+        client_certificates: ClientCertificates::Required,
+    }
+}
+
+fn agent_options(config: &Config, worker: &WorkerConfig, slot: usize) -> UserAgentOptions {
+    let ports = worker.ports(slot);
+    UserAgentOptions {
+        endpoint: EndpointOptions {
+            host: worker.identity.as_ref().and_then(|identity| Host::parse(&identity.host)),
+            tcp_port: ports.tcp,
+            tls_port: ports.tls,
+            message_bytes_max: config.sip.message_bytes_max as usize,
+            connections_max: config.sip.connections_max as usize,
+            connections_per_source_max: config.sip.connections_per_source_max as usize,
+            ..EndpointOptions::default()
+        },
+        addresses: worker.addresses.clone(),
+        timer: TimerOptions {
+            session_expires_secs: Some(config.sip.session_expires_secs),
+            ..UserAgentOptions::default().timer
+        },
+        ..UserAgentOptions::default()
+    }
+}
+
+/// A certificate of this process's own: what vouches for it is its fingerprint in the signalling.
+fn dtls_identity() -> Result<DtlsIdentity, StartError> {
+    let because = |error: &dyn std::fmt::Display| StartError::Dtls(error.to_string());
+    let certified = rcgen::generate_simple_self_signed(["postern".to_owned()]).map_err(|error| because(&error))?;
+    DtlsIdentity::new(certified.cert.der().to_vec(), &certified.signing_key.serialize_der())
+        .map_err(|error| because(&error))
+}
+
+fn sip_codec(codec: postern_config::Codec) -> Codec {
+    match codec {
+        postern_config::Codec::Pcmu => Codec::Pcmu,
+        postern_config::Codec::Pcma => Codec::Pcma,
+        postern_config::Codec::G722 => Codec::G722,
+    }
+}
+
+fn plans(config: &Config, mailbox: &MailboxConfig) -> Result<HashMap<String, Arc<PlanSettings>>, StartError> {
+    let keys = Arc::new(key_map(&mailbox.key_map)?);
+    let settings = |plan: &DialPlanConfig| PlanSettings {
+        options: Arc::new(options(plan, mailbox, Arc::clone(&keys))),
+        security: match plan.security {
+            postern_config::Security::Unsecured => Security::Unsecured,
+            postern_config::Security::SipSecured => Security::SipSecured,
+            postern_config::Security::Secured => Security::Secured,
+        },
+    };
+    Ok(config.dial_plans.iter().map(|plan| (plan.name.clone(), Arc::new(settings(plan)))).collect())
+}
+
+fn key_map(source: &KeyMapSource) -> Result<KeyMap, StartError> {
+    match source {
+        KeyMapSource::BuiltIn(name) => {
+            KeyMap::preset(name).ok_or_else(|| StartError::KeyMap(format!("there is none called {name}")))
+        }
+        KeyMapSource::File(path) => {
+            let because = |error: &dyn std::fmt::Display| StartError::KeyMap(format!("{}: {error}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|error| because(&error))?;
+            KeyMap::parse(&text).map_err(|error| because(&error))
+        }
+    }
+}
+
+fn options(plan: &DialPlanConfig, mailbox: &MailboxConfig, keys: Arc<KeyMap>) -> Options {
+    let secs = |secs: u32| Duration::from_secs(secs.into());
+    let pin = &mailbox.pin;
+    Options {
+        call_max: plan.longest_call(),
+        message_max: secs(plan.recording_secs_max),
+        greeting_max: secs(mailbox.greeting_secs_max),
+        silence: secs(plan.recording_idle_secs),
+        input_failures_max: plan.input_failures_max,
+        logon_failures_max: plan.logon_failures_max,
+        pin: PinPolicy {
+            length_min: pin.length_min as usize,
+            lifetime: (pin.lifetime_days > 0).then(|| secs(pin.lifetime_days.saturating_mul(86_400))),
+            history: pin.history,
+            allow_common_patterns: pin.common_patterns,
+            attempts_max: pin.attempts_max,
+        },
+        quota: Quota { messages: mailbox.quota_messages, audio_secs: mailbox.quota_minutes.saturating_mul(60) },
+        keys,
+        language: plan.language.clone(),
+        ..Options::default()
+    }
+}

@@ -1,0 +1,213 @@
+//! A phone: calls, speaks, presses keys, listens, hangs up. Signalling by the user agent, media by the worker's threads,
+//! which know nothing of who answers.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use postern_ice::candidate::Component;
+use postern_media::digit::Digit;
+use postern_media::dtls::DtlsIdentity;
+use postern_media::event::Event as StreamEvent;
+use postern_media::session::Options;
+use postern_sip::offer_answer::OfferAnswer;
+use postern_sip::offer_answer_capabilities::{Capabilities, Codec, Local, OfferKeying};
+use postern_sip::sdp_media::Direction;
+use postern_sip::user_agent_io::{CallHandle, EndCause, Invite};
+use postern_sip::user_agent_options::UserAgentOptions;
+use postern_sip::{CallEvent, NameAddr, Uri, UserAgent};
+use postern_transport::{Transport, TransportOptions};
+use postern_worker::agreement;
+use postern_worker::media::{Command, Media, MediaCall, MediaEvent, Opening, Recording};
+use postern_worker::ports::PortPool;
+use tokio::sync::mpsc;
+
+const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Nothing takes longer on a machine that is not ill.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Phone {
+    transport: Transport,
+    agent: UserAgent,
+    pub call: CallHandle,
+    media: MediaCall,
+    events: mpsc::Receiver<MediaEvent>,
+    pieces: mpsc::Receiver<Vec<i16>>,
+    /// All that was heard since the answer, at 8 kHz.
+    pub heard: Vec<i16>,
+    pub ended: Option<EndCause>,
+    _threads: Media,
+}
+
+fn identity() -> Arc<DtlsIdentity> {
+    let made = rcgen::generate_simple_self_signed(["phone".to_owned()]).unwrap();
+    Arc::new(DtlsIdentity::new(made.cert.der().to_vec(), &made.signing_key.serialize_der()).unwrap())
+}
+
+impl Phone {
+    /// Calls `uri` as `from`, with one codec and one way to key the media, and waits for the answer.
+    pub async fn call(from: &str, uri: &str, codec: Codec, keying: OfferKeying) -> Result<Self, EndCause> {
+        let identity = identity();
+        let capabilities = Capabilities {
+            offer: keying,
+            ..agreement::capabilities(&[codec], postern_dialplan::Security::Unsecured, false, &identity)
+        };
+        let mut negotiation = OfferAnswer::new(capabilities, seed());
+        let pair = PortPool::new(42_000, 43_999, Duration::ZERO).lease(HOST).unwrap();
+        let (rtp, rtcp) = (pair.rtp.local_addr(), pair.rtcp.local_addr());
+        let threads = Media::start(1).unwrap();
+        let sockets = vec![(Component::RTP, pair.rtp), (Component::RTCP, pair.rtcp)];
+        let opening = Opening { sockets, leases: vec![pair.lease], ice: None, seed: seed() };
+        let (media, events) = threads.open(opening).unwrap();
+        let offer = negotiation.offer(&Local { rtp, rtcp, ice: None, direction: Direction::SendRecv });
+        let mut agent =
+            UserAgent::new(UserAgentOptions { addresses: vec![HOST], ..UserAgentOptions::default() }, seed());
+        let invite = Invite {
+            uri: Uri::parse(uri).unwrap(),
+            target: None,
+            from: NameAddr::parse(from).unwrap(),
+            to: None,
+            offer: Some(offer),
+            headers: Vec::new(),
+            ring_time: PATIENCE,
+            follow_redirects: true,
+        };
+        let call = agent.invite(invite, Instant::now()).unwrap();
+        let (_, pieces) = mpsc::channel(1);
+        let transport = Transport::bind(TransportOptions::default()).unwrap();
+        let heard = Vec::new();
+        let mut phone = Self { transport, agent, call, media, events, pieces, heard, ended: None, _threads: threads };
+        let answer = phone.answer().await?;
+        let agreed = negotiation.on_answer(&answer).unwrap();
+        let session = agreement::session(&agreed, &identity, None, None).unwrap();
+        let origin = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+        let options = Options { pcm_rate: Some(8_000), ..Options::new(seed(), origin, "phone") };
+        phone.media.ask(Command::Agree(Box::new(options), Box::new(session))).unwrap();
+        let (sink, pieces) = mpsc::channel(4096);
+        phone.pieces = pieces;
+        let silence = Duration::from_secs(3600);
+        phone.media.ask(Command::Record(Recording { sink, samples_max: u64::MAX, silence })).unwrap();
+        Ok(phone)
+    }
+
+    async fn answer(&mut self) -> Result<postern_sip::sdp::SessionDescription, EndCause> {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "the call is answered or refused");
+            let _ = tokio::time::timeout(PATIENCE, self.transport.drive(&mut self.agent)).await;
+            while let Some(event) = self.agent.poll_event() {
+                match event {
+                    CallEvent::Answer { answer, .. } => return Ok(answer),
+                    CallEvent::Ended { cause, .. } => return Err(cause),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Goes on for a while: listens, answers what signalling asks. Returns when `until` finds what it waits for.
+    pub async fn listen(&mut self, what: &str, mut until: impl FnMut(&Heard<'_>) -> bool) {
+        let begun = Instant::now();
+        let mut finished = Vec::new();
+        while !until(&Heard { pcm: &self.heard, finished: &finished, ended: self.ended.as_ref() }) {
+            assert!(begun.elapsed() < PATIENCE, "{what}, but not within {PATIENCE:?}");
+            tokio::select! {
+                () = self.transport.drive(&mut self.agent) => self.take_events(),
+                Some(piece) = self.pieces.recv() => self.heard.extend(piece),
+                Some(event) = self.events.recv() => match event {
+                    MediaEvent::PlaybackFinished(playback) => finished.push(playback),
+                    MediaEvent::Stream(StreamEvent::DtlsFailed(why)) => panic!("DTLS: {why:?}"),
+                    _ => {}
+                },
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            }
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.agent.poll_event() {
+            match event {
+                CallEvent::Bye { call, .. } => self.agent.confirm_bye(call, Instant::now()).unwrap(),
+                CallEvent::Ended { cause, .. } => self.ended = Some(cause),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says this, and waits until it was said.
+    pub async fn say(&mut self, pcm: &[i16]) {
+        self.media.ask(Command::Play { playback: 1, pieces: vec![pcm.into()], more: false }).unwrap();
+        self.listen("all is said", |heard| heard.finished.contains(&1)).await;
+    }
+
+    /// Presses keys, one after the other.
+    pub async fn press(&mut self, keys: &str) {
+        for key in keys.chars() {
+            let digit = Digit::from_char(key).unwrap();
+            self.media.ask(Command::SendDigit(digit, Duration::from_millis(100))).unwrap();
+            self.wait(Duration::from_millis(250)).await;
+        }
+    }
+
+    pub async fn wait(&mut self, time: Duration) {
+        let begun = Instant::now();
+        self.listen("time passes", |_| begun.elapsed() >= time).await;
+    }
+
+    /// Waits for the tone after which a caller speaks, and its end.
+    pub async fn wait_for_tone(&mut self) {
+        self.listen("the tone comes and ends", |heard| heard.tone_has_ended()).await;
+    }
+
+    /// Hangs up and waits for the answer to the BYE.
+    pub async fn hang_up(mut self) {
+        self.agent.hang_up(self.call, None, Instant::now()).unwrap();
+        // The BYE leaves by driving; its answer is what says that the message is safe.
+        let begun = Instant::now();
+        while self.agent.calls() > 0 && begun.elapsed() < Duration::from_secs(5) {
+            let _ = tokio::time::timeout(Duration::from_millis(100), self.transport.drive(&mut self.agent)).await;
+        }
+        assert_eq!(self.agent.calls(), 0, "the BYE is answered");
+    }
+}
+
+/// What a listener knows.
+pub struct Heard<'a> {
+    pub pcm: &'a [i16],
+    pub finished: &'a [u32],
+    pub ended: Option<&'a EndCause>,
+}
+
+impl Heard<'_> {
+    /// Whether 425 Hz sounded for at least 300 ms, and 100 ms without followed.
+    fn tone_has_ended(&self) -> bool {
+        let windows: Vec<bool> = self.pcm.chunks_exact(160).map(is_tone).collect();
+        windows
+            .windows(20)
+            .any(|windows| windows[..15].iter().all(|tone| *tone) && windows[15..].iter().all(|tone| !tone))
+            || windows.windows(32).any(|windows| {
+                windows[..15].iter().filter(|tone| **tone).count() >= 14 && windows[27..].iter().all(|tone| !tone)
+            })
+    }
+}
+
+/// Goertzel's: most of the power of 20 ms lies at 425 Hz.
+fn is_tone(pcm: &[i16]) -> bool {
+    let turn = std::f64::consts::TAU * 425.0 / 8000.0;
+    let (mut one, mut two, mut power) = (0.0, 0.0, 0.0);
+    for sample in pcm {
+        let sample = f64::from(*sample);
+        let next = sample + 2.0 * turn.cos() * one - two;
+        (two, one) = (one, next);
+        power += sample * sample;
+    }
+    let at = one * one + two * two - 2.0 * turn.cos() * one * two;
+    power > 1e6 && at / (power * pcm.len() as f64 / 2.0) > 0.7
+}
+
+pub fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).unwrap();
+    seed
+}
