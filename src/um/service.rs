@@ -1,5 +1,6 @@
 //! The UM service as a process: bound in order, all or nothing; its loop; reloaded, and ended.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use postern_transport::{Listening, Transport, TransportOptions};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::desk::Desk;
@@ -52,7 +53,8 @@ struct Service {
     clock: Clock,
     binary: Binary,
     stopping: bool,
-    telemetry: AbortHandle,
+    /// Ends with the service.
+    telemetry: JoinSet<Infallible>,
     /// Held for as long as the service runs.
     _lock: File,
 }
@@ -164,7 +166,8 @@ impl Service {
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
         let heartbeat = health.heartbeat(0);
-        let telemetry = tokio::spawn(postern_telemetry::serve(listener, metrics, health)).abort_handle();
+        let mut telemetry = JoinSet::new();
+        telemetry.spawn(postern_telemetry::serve(listener, metrics, health));
         let service = Self {
             origin,
             transport,
@@ -348,7 +351,7 @@ impl Service {
 
     async fn end(mut self) {
         self.readiness.set(State::Draining);
-        self.telemetry.abort();
+        self.telemetry.shutdown().await;
         self.transport.close(&mut self.endpoint).await;
     }
 }
