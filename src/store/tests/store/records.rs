@@ -1,16 +1,14 @@
 //! What the store keeps, counts and refuses.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use jiff::{Timestamp, ToSpan};
 use postern_mailbox::{
     AudioId, Began, Caller, Finished, Finishing, GreetingInUse, GreetingKind, MailboxId, MessageState, PinAttempt,
     PinChange, PinChanged, PinVerdict, Purpose, Quota, Store, StoreError,
 };
 use postern_store::{AddError, SqliteStore};
-use support::*;
 
 async fn alices_mailbox() -> (Scratch, SqliteStore, MailboxId) {
     let scratch = Scratch::new();

@@ -1,17 +1,15 @@
 //! A process that records is killed at random moments: what it was told is kept is there.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::support::*;
 use postern_mailbox::{AudioId, Finished, MailboxId, Purpose, Store};
 use postern_store::SqliteStore;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use support::*;
 
 const KILLS: u32 = 200;
 /// Processes at once.
@@ -51,7 +49,7 @@ struct Told {
 
 fn run_and_kill(directory: &str, mailbox: MailboxId, after: Duration) -> Told {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "what_a_killed_process_was_told_is_kept_is_there", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "kills::what_a_killed_process_was_told_is_kept_is_there", "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, directory)
         .env(MAILBOX, mailbox.to_string())
         .stdout(Stdio::piped())

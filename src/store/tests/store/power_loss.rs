@@ -1,7 +1,5 @@
 //! A disk that forgets what was not synced: what was confirmed is there when power comes back.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::support::*;
 use jiff::Timestamp;
 use postern_mailbox::{AudioId, Finished, MailboxId, Purpose, Store, StoreError};
 use postern_store::{Appending, Files, SqliteStore};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use support::*;
 
 const SEEDS: u64 = 200;
 /// Stores at once.
