@@ -2,8 +2,8 @@
 
 #![deny(unsafe_code)]
 
-#[cfg(feature = "edge")]
-use std::path::PathBuf;
+#[cfg(any(feature = "edge", feature = "router", feature = "um"))]
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -23,6 +23,20 @@ enum Command {
     /// Run the relay and its token service
     #[cfg(feature = "edge")]
     Edge {
+        /// Configuration; config/postern.toml is a commented one
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run the call router
+    #[cfg(feature = "router")]
+    Router {
+        /// Configuration; config/postern.toml is a commented one
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run the UM service, which starts the mailbox workers
+    #[cfg(feature = "um")]
+    Um {
         /// Configuration; config/postern.toml is a commented one
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
@@ -59,6 +73,10 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         #[cfg(feature = "edge")]
         Command::Edge { config } => block_on(edge(config)),
+        #[cfg(feature = "router")]
+        Command::Router { config } => block_on(router(config)),
+        #[cfg(feature = "um")]
+        Command::Um { config } => block_on(um(config)),
         #[cfg(feature = "edge")]
         Command::Up(args) => block_on(tools::up::run(args)),
         Command::Check(args) => tools::check::run(args),
@@ -72,26 +90,56 @@ fn run(command: Command) -> Result<ExitCode> {
 /// Runs the edge role until a signal ends it.
 #[cfg(feature = "edge")]
 async fn edge(path: PathBuf) -> Result<ExitCode> {
-    use postern_config::{LogFormat, Role};
     use postern_edge::{Origin, Stop};
-    use postern_telemetry::Format;
 
-    let loaded = match postern_config::load_role(&path, &postern_net::system::own_addresses()?, Role::Edge) {
-        Ok(loaded) => loaded,
-        Err(faults) => {
-            for fault in faults {
-                tools::output::complain(fault);
-            }
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    let format = match loaded.config.telemetry.log_format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-    };
-    let _logging = postern_telemetry::init(&loaded.config.telemetry.log, format)?;
+    let Some(loaded) = load(&path, postern_config::Role::Edge)? else { return Ok(ExitCode::FAILURE) };
+    let _logging = log(&loaded.config)?;
     postern_edge::run(loaded, Origin::File(path), Stop::Drain, |_| {}).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the router role until a signal ends it.
+#[cfg(feature = "router")]
+async fn router(path: PathBuf) -> Result<ExitCode> {
+    let Some(loaded) = load(&path, postern_config::Role::Router)? else { return Ok(ExitCode::FAILURE) };
+    let _logging = log(&loaded.config)?;
+    let stop = postern_router::stop_by_signal()?;
+    postern_router::run(loaded, postern_router::Origin::File(path), stop, |_| {}).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the UM service until a signal ends it.
+#[cfg(feature = "um")]
+async fn um(path: PathBuf) -> Result<ExitCode> {
+    use postern_um::{Launch, Origin};
+
+    let Some(loaded) = load(&path, postern_config::Role::Um)? else { return Ok(ExitCode::FAILURE) };
+    let _logging = log(&loaded.config)?;
+    let launch = Launch::of_config(&path)?;
+    let stops = postern_um::stops_by_signal()?;
+    postern_um::run(loaded, Origin::File(path), launch, stops, |_| {}).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration of a role; `None` when it cannot be used, which has been said then.
+#[cfg(any(feature = "edge", feature = "router", feature = "um"))]
+fn load(path: &Path, role: postern_config::Role) -> Result<Option<postern_config::Loaded>> {
+    match postern_config::load_role(path, &postern_net::system::own_addresses()?, role) {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(faults) => {
+            faults.into_iter().for_each(tools::output::complain);
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(any(feature = "edge", feature = "router", feature = "um"))]
+fn log(config: &postern_config::Config) -> Result<postern_telemetry::Logging> {
+    let format = match config.telemetry.log_format {
+        postern_config::LogFormat::Text => postern_telemetry::Format::Text,
+        postern_config::LogFormat::Json => postern_telemetry::Format::Json,
+    };
+    Ok(postern_telemetry::init(&config.telemetry.log, format)?)
 }
 
 /// Runs a command that waits on the network.
