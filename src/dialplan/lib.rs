@@ -9,6 +9,7 @@ mod diversion;
 mod history;
 pub mod limits;
 mod number;
+mod onward;
 mod origin;
 mod peer;
 mod plan;
@@ -19,6 +20,7 @@ mod seal;
 mod service_status;
 
 pub use caller::Caller;
+pub use onward::{Listeners, keeps_to_tls, towards};
 pub use origin::{ORIGIN_HEADER, Origin};
 pub use peer::{DiversionOrder, Gateway, Peer, Status};
 pub use plan::{HuntGroup, Plan, Security, UriType};

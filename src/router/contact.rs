@@ -1,11 +1,8 @@
-//! Where a call is sent on: the URI of a service or worker, with what the call brought along.
+//! The URIs of services and workers, and the Contacts of a 302.
 
 use postern_config::{SipTarget, SipTransport};
 use postern_sip::host::Host;
-use postern_sip::{NameAddr, SipUri, Uri};
-
-/// What of a Request-URI goes with the call: the next hop decides by it as we did.
-const KEPT: [&str; 3] = ["target", "cause", "user"];
+use postern_sip::{NameAddr, SipUri};
 
 /// The URI of a service. `None` for a host that is none, which no configuration lets through.
 pub(crate) fn uri_of(target: &SipTarget) -> Option<SipUri> {
@@ -26,21 +23,6 @@ pub(crate) fn is_over(uri: &SipUri, transport: SipTransport) -> bool {
     tls == (transport == SipTransport::Tls)
 }
 
-/// `place` as the target of the call to `called`: its user, and `sips:` when it came by that.
-pub(crate) fn towards(place: &SipUri, called: &Uri) -> SipUri {
-    let mut uri = place.clone().with_user(&called.user().unwrap_or_default());
-    if let Uri::Sip(called) = called {
-        for name in KEPT.into_iter().filter(|name| called.has_param(name)) {
-            uri.set_param(name, called.param(name).as_deref());
-        }
-        if called.secure {
-            uri.remove_param("transport");
-            uri.secure = true;
-        }
-    }
-    uri
-}
-
 /// Contacts of a 302, best first: each a tenth less wanted than the one before.
 pub(crate) fn ranked(uris: Vec<SipUri>) -> String {
     let contact = |(rank, uri): (usize, SipUri)| {
@@ -52,37 +34,12 @@ pub(crate) fn ranked(uris: Vec<SipUri>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use postern_sip::Uri;
+
     use super::*;
 
     fn service(text: &str) -> SipUri {
         uri_of(&text.parse().expect("a target")).expect("a host")
-    }
-
-    fn sent_on(place: &str, called: &str) -> String {
-        towards(&service(place), &Uri::parse(called).expect("a URI")).to_string()
-    }
-
-    #[test]
-    fn the_user_goes_with_the_call_and_nothing_of_the_way_to_us() {
-        let um = "sip:10.20.0.20:5062;transport=tcp";
-        for (called, wanted) in [
-            ("sip:7000@10.20.0.21:5060;transport=tcp", "sip:7000@10.20.0.20:5062;transport=tcp"),
-            ("sip:7000@10.20.0.21;lr;maddr=10.0.0.1;postern-call=x", "sip:7000@10.20.0.20:5062;transport=tcp"),
-            (
-                "sip:7000@10.20.0.21;target=sip:1001%40pbx;cause=486",
-                "sip:7000@10.20.0.20:5062;transport=tcp;target=sip:1001%40pbx;cause=486",
-            ),
-            ("tel:+15550100", "sip:+15550100@10.20.0.20:5062;transport=tcp"),
-        ] {
-            assert_eq!(sent_on(um, called), wanted);
-        }
-    }
-
-    #[test]
-    fn sips_is_used_when_it_came() {
-        let um = "sip:um.example.test:5063;transport=tls";
-        assert_eq!(sent_on(um, "sips:7000@router.example.test"), "sips:7000@um.example.test:5063");
-        assert_eq!(sent_on(um, "sip:7000@router.example.test"), "sip:7000@um.example.test:5063;transport=tls");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use postern_config::{RouterMode, SipTransport};
-use postern_dialplan::{Decision, Origin, Refusal};
+use postern_dialplan::{Decision, Origin, Refusal, towards};
 use postern_sip::Proxy;
 use postern_sip::proxy_io::{Forward, ForwardHandle, ProxyEvent, ProxyTarget};
 use postern_sip::{HeaderName, Method, Request, SipUri, Source, StatusCode, Transport as Protocol};
@@ -12,7 +12,7 @@ use postern_telemetry::RouterCells;
 use postern_telemetry::call_labels::{CallRefusal, ServiceHealth, SipMethod, SipResult};
 use postern_transport::Transport;
 
-use crate::contact::{is_over, ranked, towards, uri_of};
+use crate::contact::{is_over, ranked, uri_of};
 use crate::generation::Generation;
 use crate::health::News;
 use crate::limits::ANSWER_TIME;
@@ -128,7 +128,7 @@ impl Serving {
         }
         let now = unix_secs();
         let seal = |uri| generation.rules.seal(uri, decision, &generation.seals, now);
-        Ok(places.iter().map(|place| seal(towards(place, &request.uri))).collect())
+        Ok(places.iter().map(|place| seal(towards(place.clone(), &request.uri))).collect())
     }
 
     /// Proxy mode: the caller stays with us, we go on to the service and follow its redirect to the worker.

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use postern_dialplan::{Refusal, Rules, Seals, ServiceStatus};
+use postern_dialplan::{Refusal, Rules, Seals, ServiceStatus, towards};
 use postern_sip::{HeaderName, Method, NameAddr, Request, SipUri, Source, StatusCode};
-use postern_slots::{CallKey, Refused, Slots};
+use postern_slots::{CallKey, Door, Refused, Slots};
 
-use crate::contact::{door_of, listener, listeners, towards};
+use crate::contact::{door_of, listeners};
 
 /// Methods that have an answer here.
 const ALLOW: &str = "INVITE, ACK, CANCEL, OPTIONS";
@@ -79,7 +79,8 @@ impl Desk {
             Refused::Full => Refusal::Full,
         })?;
         let contacts = slots.contacts(slot).ok_or(Refusal::Unavailable)?;
-        let listener = listener(contacts, door, source.remote.ip()).ok_or(Refusal::Unavailable)?;
+        let listener =
+            listeners(contacts).for_caller(door == Door::Tls, source.remote.ip()).ok_or(Refusal::Unavailable)?;
         Ok(self.rules.seal(towards(listener, &request.uri), &decision, &self.seals, now_unix_secs))
     }
 
@@ -96,7 +97,8 @@ impl Desk {
         if !self.rules.admits(source) {
             return Answer::of(StatusCode::FORBIDDEN);
         }
-        let workers = slots.active().and_then(|slot| slots.contacts(slot)).map(listeners).unwrap_or_default();
+        let workers = slots.active().and_then(|slot| slots.contacts(slot)).map(|contacts| listeners(contacts).all());
+        let workers = workers.unwrap_or_default();
         let status = ServiceStatus { free_calls: slots.free_calls(), workers };
         let mut answer = match slots.active() {
             Some(_) => Answer::of(StatusCode::OK).with(HeaderName::Accept, "application/sdp"),
