@@ -24,6 +24,7 @@ mod sockopt;
 pub mod stream;
 pub mod system;
 pub mod tcp_peer;
+pub mod terminal;
 pub mod tls;
 pub mod udp;
 
