@@ -27,4 +27,4 @@ pub mod story;
 mod tokens;
 
 pub use signalling::{CallNews, Duty, Load};
-pub use start::{StartError, Worker, start, store_options};
+pub use start::{StartError, Worker, pin_policy, start, store_options};

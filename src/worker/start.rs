@@ -133,6 +133,18 @@ pub fn store_options(mailbox: &MailboxConfig) -> Result<postern_store::Options, 
     Ok(postern_store::Options::new(database, recordings, PinKey::load_or_create(&mailbox.pin_key_file)?))
 }
 
+/// What a PIN of a mailbox must be.
+pub fn pin_policy(mailbox: &MailboxConfig) -> PinPolicy {
+    let pin = &mailbox.pin;
+    PinPolicy {
+        length_min: pin.length_min as usize,
+        lifetime: (pin.lifetime_days > 0).then(|| Duration::from_secs(u64::from(pin.lifetime_days) * 86_400)),
+        history: pin.history,
+        allow_common_patterns: pin.common_patterns,
+        attempts_max: pin.attempts_max,
+    }
+}
+
 fn listening(worker: &WorkerConfig, slot: usize) -> Listening {
     let ports = worker.ports(slot);
     let on = |port: Option<u16>| -> Vec<SocketAddr> {
@@ -216,7 +228,6 @@ fn key_map(source: &KeyMapSource) -> Result<KeyMap, StartError> {
 
 fn options(plan: &DialPlanConfig, mailbox: &MailboxConfig, keys: Arc<KeyMap>) -> Options {
     let secs = |secs: u32| Duration::from_secs(secs.into());
-    let pin = &mailbox.pin;
     Options {
         call_max: plan.longest_call(),
         message_max: secs(plan.recording_secs_max),
@@ -224,13 +235,7 @@ fn options(plan: &DialPlanConfig, mailbox: &MailboxConfig, keys: Arc<KeyMap>) ->
         silence: secs(plan.recording_idle_secs),
         input_failures_max: plan.input_failures_max,
         logon_failures_max: plan.logon_failures_max,
-        pin: PinPolicy {
-            length_min: pin.length_min as usize,
-            lifetime: (pin.lifetime_days > 0).then(|| secs(pin.lifetime_days.saturating_mul(86_400))),
-            history: pin.history,
-            allow_common_patterns: pin.common_patterns,
-            attempts_max: pin.attempts_max,
-        },
+        pin: pin_policy(mailbox),
         quota: Quota { messages: mailbox.quota_messages, audio_secs: mailbox.quota_minutes.saturating_mul(60) },
         keys,
         language: plan.language.clone(),
