@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::options::EndpointOptions;
 use crate::source::{ConnId, Source, Transport};
 use crate::timers::Timers;
+use crate::trace::Trace;
 use crate::transaction_key::{MergeKey, TransactionKey};
 use crate::via::MAGIC_COOKIE;
 
@@ -54,6 +55,7 @@ pub struct Endpoint {
     pub(crate) actions: VecDeque<Action>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) counters: Counters,
+    pub(crate) trace: Trace,
     next_id: u64,
 }
 
@@ -76,6 +78,7 @@ impl Endpoint {
             actions: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            trace: Trace::default(),
             next_id: 0,
         }
     }
@@ -133,6 +136,7 @@ impl Endpoint {
 
     /// A message that was read, from anywhere.
     pub(crate) fn on_message(&mut self, message: Message, source: &Source, now: Instant) {
+        self.trace.received(&message);
         match message {
             Message::Request(request) => self.on_request(request, source.clone(), now),
             Message::Response(response) => self.on_response(response, source.clone(), now),

@@ -316,6 +316,7 @@ impl Endpoint {
         let (path, branch) = (attempt.path.clone(), attempt.branch.clone());
         let is_ack = client.kind == Kind::Ack;
         self.branches.insert((branch, request.method == Method::Cancel), tx);
+        self.trace.sent_request(&request);
         self.push_bytes(&path, bytes);
         if is_ack {
             self.forget_client(tx);
@@ -388,6 +389,7 @@ impl Endpoint {
             (Path::Conn(_), Some(conn)) => Path::Conn(conn),
             (path, _) => path.clone(),
         };
+        self.trace.sent_request(&ack);
         self.push_bytes(&path, ack.encode());
     }
 
@@ -412,6 +414,7 @@ impl Endpoint {
         let bytes = cancel.encode();
         let reliable = transport.is_reliable();
         let state = ClientTransaction::start(false, reliable, self.options.timers, None, now);
+        self.trace.sent_request(&cancel);
         self.push_bytes(&path, bytes.clone());
         // Its Via is in the bytes already.
         cancel.headers.remove(HeaderName::Via);

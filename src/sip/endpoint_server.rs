@@ -46,6 +46,7 @@ impl Endpoint {
         if !server.state.on_answer(response.status, now) {
             return;
         }
+        self.trace.sent_response(&response);
         let bytes = response.encode();
         let repeated = !server.source.transport.is_reliable() && server.state.repeats_answer();
         server.last_answer = repeated.then(|| bytes.clone());
@@ -202,6 +203,7 @@ impl Endpoint {
             OnTimeout::Unanswered => {
                 let (source, via) = (server.source.clone(), server.via.clone());
                 let response = server.request.response(StatusCode::SERVER_INTERNAL_ERROR, Some(&server.tag));
+                self.trace.sent_response(&response);
                 self.transmit_answer(&source, &via, response.encode(), now);
                 self.events.push_back(Event::Abandoned { tx, cause: FailCause::Timeout });
             }
@@ -249,6 +251,7 @@ impl Endpoint {
             let tag = self.draw_token();
             response.headers.set(HeaderName::To, format!("{text};tag={tag}"));
         }
+        self.trace.sent_response(&response);
         self.transmit_answer(source, &via, response.encode(), now);
     }
 

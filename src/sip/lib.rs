@@ -56,6 +56,7 @@ pub mod target;
 pub mod tel;
 pub mod text;
 mod timers;
+pub mod trace;
 mod transaction_key;
 pub mod typed;
 pub mod uri;

@@ -43,6 +43,9 @@ pub const SERVER_TRANSACTIONS_PER_SOURCE_MAX: usize = 15_000;
 /// Client transactions at once, unless set otherwise.
 pub const CLIENT_TRANSACTIONS_MAX: usize = 20_000;
 
+/// Messages that wait to be told of.
+pub const TRACED_MAX: usize = 4_096;
+
 /// Connections at once, unless set otherwise.
 pub const CONNECTIONS_MAX: usize = 4_096;
 

@@ -19,6 +19,7 @@ use crate::session::{Phase, Session};
 use crate::session_timer::UasTimer;
 use crate::source::{ConnId, Source};
 use crate::status::StatusCode;
+use crate::trace::Traced;
 use crate::uri::Uri;
 use crate::user_agent_io::{
     CallEvent, CallHandle, CommandError, EndCause, PingFault, PingHandle, Pong, TransferProgress,
@@ -85,6 +86,16 @@ impl UserAgent {
     pub fn set_availability(&mut self, availability: Availability, headers: Vec<(HeaderName, String)>) {
         self.wire.options.availability = availability;
         self.wire.options.options_headers = headers;
+    }
+
+    /// Whether messages are told of by [`poll_traced`](Self::poll_traced) from now on; at first they are not.
+    pub fn set_tracing(&mut self, tracing: bool) {
+        self.wire.endpoint.set_tracing(tracing);
+    }
+
+    /// The next message that went by, of calls and of anything else.
+    pub fn poll_traced(&mut self) -> Option<Traced> {
+        self.wire.endpoint.poll_traced()
     }
 
     /// The endpoint below, to look at its counters and connections.

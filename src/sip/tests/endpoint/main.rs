@@ -5,3 +5,4 @@ mod connections;
 mod harness;
 mod resolution;
 mod server;
+mod trace;
