@@ -2,7 +2,7 @@
 
 #![deny(unsafe_code)]
 
-#[cfg(any(feature = "edge", feature = "router", feature = "um"))]
+#[cfg(any(feature = "edge", feature = "router", feature = "um", feature = "worker"))]
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,9 +41,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Run an edge on this machine's loopback, with nothing to prepare and nothing left behind
-    #[cfg(feature = "edge")]
+    /// Run every role on this machine's loopback, with nothing to prepare and nothing left behind
+    #[cfg(feature = "up")]
     Up(tools::up::Args),
+    /// Add, list, unlock and remove mailboxes
+    #[cfg(feature = "worker")]
+    Mailbox(tools::mailbox::Args),
     /// Judge a configuration and say what it opens
     Check(tools::check::Args),
     /// Issue or judge a token
@@ -54,6 +57,23 @@ enum Command {
     Doctor(Box<tools::doctor::Args>),
     /// Print firewall rules that open what a configuration needs
     Firewall(tools::firewall::Args),
+}
+
+#[cfg(feature = "worker")]
+#[derive(clap::Args)]
+struct WorkerArgs {
+    /// Configuration; config/postern.toml is a commented one
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The slot whose ports it takes: A or B
+    #[arg(long, default_value = "A")]
+    slot: postern_slots::Slot,
+    /// Where its UM service talks to it; without, it stands alone
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Told to the UM service, which counts the workers that it starts
+    #[arg(long, default_value_t = 0)]
+    generation: u64,
 }
 
 fn main() -> ExitCode {
@@ -77,8 +97,12 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Router { config } => block_on(router(config)),
         #[cfg(feature = "um")]
         Command::Um { config } => block_on(um(config)),
-        #[cfg(feature = "edge")]
+        #[cfg(feature = "worker")]
+        Command::Worker(args) => block_on(worker(args)),
+        #[cfg(feature = "up")]
         Command::Up(args) => block_on(tools::up::run(args)),
+        #[cfg(feature = "worker")]
+        Command::Mailbox(args) => block_on(tools::mailbox::run(args)),
         Command::Check(args) => tools::check::run(args),
         Command::Token(args) => tools::token::run(args),
         Command::Certs(args) => tools::certs::run(args),
@@ -121,8 +145,19 @@ async fn um(path: PathBuf) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs a mailbox worker until it is told to end.
+#[cfg(feature = "worker")]
+async fn worker(args: WorkerArgs) -> Result<ExitCode> {
+    let WorkerArgs { config, slot, socket, generation } = args;
+    let Some(loaded) = load(&config, postern_config::Role::Worker)? else { return Ok(ExitCode::FAILURE) };
+    let _logging = log(&loaded.config)?;
+    let seat = socket.map(|socket| postern_worker::Seat { slot, socket, generation });
+    postern_worker::run(loaded, slot, seat, |_| {}).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The configuration of a role; `None` when it cannot be used, which has been said then.
-#[cfg(any(feature = "edge", feature = "router", feature = "um"))]
+#[cfg(any(feature = "edge", feature = "router", feature = "um", feature = "worker"))]
 fn load(path: &Path, role: postern_config::Role) -> Result<Option<postern_config::Loaded>> {
     match postern_config::load_role(path, &postern_net::system::own_addresses()?, role) {
         Ok(loaded) => Ok(Some(loaded)),
@@ -133,7 +168,7 @@ fn load(path: &Path, role: postern_config::Role) -> Result<Option<postern_config
     }
 }
 
-#[cfg(any(feature = "edge", feature = "router", feature = "um"))]
+#[cfg(any(feature = "edge", feature = "router", feature = "um", feature = "worker"))]
 fn log(config: &postern_config::Config) -> Result<postern_telemetry::Logging> {
     let format = match config.telemetry.log_format {
         postern_config::LogFormat::Text => postern_telemetry::Format::Text,

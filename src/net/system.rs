@@ -108,6 +108,13 @@ pub fn pin_thread(core: usize) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Resident memory of this process in bytes; `None` where the system does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes: u64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes << 10)
+}
+
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -156,6 +163,11 @@ impl Default for Clock {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn this_process_takes_memory() {
+        assert!(resident_bytes().is_some_and(|bytes| bytes > 100 << 10));
+    }
 
     #[test]
     fn loopback_is_among_our_own_addresses() {

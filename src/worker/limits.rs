@@ -46,3 +46,30 @@ pub const CALL_MESSAGES_MAX: usize = 64;
 
 /// Retry-After of a worker that takes no calls: a gateway sends nothing while it lasts.
 pub const RETRY_AFTER_SECS: u32 = 2;
+
+/// How long a worker waits for its predecessor in the slot to end.
+pub const LOCK_TIME: Duration = Duration::from_secs(1);
+
+/// Connections to the slot's socket: two UM services, one leaving and one coming, and those that ask for stories.
+pub const SLOT_CONNECTIONS_MAX: usize = 8;
+
+/// Messages of them that wait for the signalling loop.
+pub const SLOT_MESSAGES_MAX: usize = 64;
+
+/// Writes that wait for one of them; one that is further behind is closed.
+pub const SLOT_LINES_MAX: usize = 1024;
+
+/// Read from one of them at once.
+pub const SLOT_READ_BYTES: usize = 16 * 1024;
+
+/// One that takes nothing for so long is closed.
+pub const SLOT_WRITE_TIME: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether the store can be written to.
+pub const PROBE_STORE: Duration = Duration::from_secs(2);
+
+/// The store answers by then, or counts as not writable.
+pub const PROBE_STORE_TIME: Duration = Duration::from_secs(5);
+
+/// Between two times that deleted messages are forgotten.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(600);

@@ -15,6 +15,7 @@ use crate::edges::Edges;
 use crate::media::Media;
 use crate::ports::PortPool;
 use crate::prompts::Prompts;
+use crate::story::Stories;
 
 /// What a dial plan means for its calls.
 pub struct PlanSettings {
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) media_timeout: Duration,
     pub(crate) on_event: Box<dyn Fn(Event) + Send + Sync>,
     pub(crate) plans: HashMap<String, Arc<PlanSettings>>,
+    pub(crate) stories: Arc<Stories>,
 }
 
 impl Shared {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postern_dialplan::{Rules, Seals};
+use postern_dialplan::{Decision, Listeners, Rules, Seals, keeps_to_tls, towards};
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::CallHandle;
 use postern_sip::user_agent_options::Availability;
-use postern_sip::{CallEvent, HeaderName, NameAddr, Request, Source, StatusCode, Uri, UserAgent};
+use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, Uri, UserAgent};
 use postern_transport::Transport;
 use tokio::sync::{mpsc, watch};
 
@@ -17,14 +17,15 @@ use crate::call::{Arrival, Call};
 use crate::call_io::{FromCall, ToCall};
 use crate::limits;
 use crate::shared::Shared;
+use crate::slot::{self, Desk, Wanted};
 
 /// Whether a worker takes calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Duty {
     /// It does.
     Serving,
-    /// Calls that are there go on. New ones are sent to these contacts, of the other slot; without any, they are 503.
-    Draining { elsewhere: Vec<String> },
+    /// Calls that are there go on. New ones are sent to these listeners, of the other slot; without any, they are 503.
+    Draining { elsewhere: Listeners },
     /// All calls are hung up.
     Leaving,
 }
@@ -66,6 +67,8 @@ pub(crate) struct Signalling {
     pub(crate) duty: watch::Receiver<Duty>,
     pub(crate) load: watch::Sender<Load>,
     pub(crate) news: mpsc::UnboundedSender<CallNews>,
+    /// Where the UM service is told of us; `None`: standing alone.
+    pub(crate) desk: Option<Desk>,
 }
 
 impl Signalling {
@@ -82,6 +85,7 @@ impl Signalling {
                     leaving = changed.is_err() || *self.duty.borrow() == Duty::Leaving;
                     self.on_duty(leaving, &mut calls);
                 }
+                turn = turn(&mut self.desk) => self.on_turn(turn),
             }
             while let Some(event) = self.agent.poll_event() {
                 self.on_event(event, &commands, &mut calls);
@@ -98,11 +102,26 @@ impl Signalling {
             _ => Availability::Unavailable { retry_after_secs: limits::RETRY_AFTER_SECS },
         };
         self.agent.set_availability(availability, Vec::new());
+        if let Some(desk) = &mut self.desk {
+            desk.on_duty();
+        }
         if leaving {
             for running in calls.values() {
                 // A call whose inbox is full ends by itself.
                 let _ = running.inbox.try_send(ToCall::Leave);
             }
+        }
+    }
+
+    fn on_turn(&mut self, turn: slot::Turn) {
+        let Some(desk) = &mut self.desk else { return };
+        match desk.on_turn(turn) {
+            Some(Wanted::CallsMax(calls_max)) => self.calls_max = calls_max,
+            Some(Wanted::Story { peer, question, call }) => {
+                let story = self.shared.stories.render(call.as_str()).unwrap_or_default();
+                desk.tell_story(peer, question, &story);
+            }
+            None => {}
         }
     }
 
@@ -163,8 +182,16 @@ impl Signalling {
         let duty = self.duty.borrow().clone();
         match duty {
             Duty::Serving => {}
-            Duty::Draining { elsewhere } if !elsewhere.is_empty() => return self.redirect(call, &elsewhere),
-            Duty::Draining { .. } | Duty::Leaving => return self.refuse_for_now(call),
+            Duty::Draining { elsewhere } => {
+                let over_tls = keeps_to_tls(source, &invite.uri);
+                return match elsewhere.for_caller(over_tls, source.remote.ip()) {
+                    Some(listener) => {
+                        self.redirect(call, towards(listener, &invite.uri), &decision, now_unix_secs);
+                    }
+                    None => self.refuse_for_now(call),
+                };
+            }
+            Duty::Leaving => return self.refuse_for_now(call),
         }
         if calls.len() >= self.calls_max {
             return self.refuse(call, StatusCode::BUSY_HERE, &[]);
@@ -190,14 +217,17 @@ impl Signalling {
             load.calls = calls.len();
             load.taken += 1;
         });
+        if let Some(desk) = &mut self.desk {
+            desk.on_began(&call_id);
+        }
         // Whoever is not told any more has gone.
         let _ = self.news.send(CallNews::Began(call_id));
         tokio::spawn(run_call(Arc::clone(&self.shared), arrival, commands.clone(), messages));
     }
 
-    fn redirect(&mut self, call: CallHandle, elsewhere: &[String]) {
-        let contacts: Vec<NameAddr> = elsewhere.iter().filter_map(|contact| NameAddr::parse(contact)).collect();
-        if self.agent.redirect(call, &contacts, Instant::now()).is_err() {
+    fn redirect(&mut self, call: CallHandle, uri: SipUri, decision: &Decision, now_unix_secs: u64) {
+        let contact = NameAddr::new(self.rules.seal(uri, decision, &self.seals, now_unix_secs));
+        if self.agent.redirect(call, &[contact], Instant::now()).is_err() {
             self.refuse_for_now(call);
         }
     }
@@ -248,12 +278,23 @@ impl Signalling {
                     if !running.is_over {
                         let _ = agent.hang_up(call, None, now);
                     }
+                    if let Some(desk) = &mut self.desk {
+                        desk.on_ended(&running.call_id);
+                    }
                     let _ = self.news.send(CallNews::Ended(running.call_id));
                 }
                 self.load.send_modify(|load| load.calls = calls.len());
                 Ok(())
             }
         };
+    }
+}
+
+/// What happens at the desk; nothing, without one. Cancel-safe.
+async fn turn(desk: &mut Option<Desk>) -> slot::Turn {
+    match desk {
+        Some(desk) => desk.turn().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,17 +17,21 @@ use postern_sip::offer_answer_capabilities::Codec;
 use postern_sip::options::EndpointOptions;
 use postern_sip::session_timer::TimerOptions;
 use postern_sip::user_agent_options::UserAgentOptions;
+use postern_slots::{Contacts, NamedPort};
 use postern_store::{OpenError, PinKey, Recovered, SqliteStore};
 use postern_transport::{ClientCertificates, Listening, TlsIdentity, Transport, TransportError, TransportOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::edges::Edges;
+use crate::limits;
 use crate::media::Media;
 use crate::ports::PortPool;
 use crate::prompts::Prompts;
 use crate::shared::{PlanSettings, Shared};
 use crate::signalling::{CallNews, Duty, Load, Signalling};
+use crate::slot::{Desk, Seat, SeatError};
+use crate::story::Stories;
 
 /// Why a worker does not start; the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,8 @@ pub enum StartError {
     Dtls(String),
     #[error("the system gives no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+    #[error(transparent)]
+    Seat(#[from] SeatError),
 }
 
 /// A worker at work.
@@ -68,11 +74,20 @@ pub struct Worker {
     pub store: Arc<SqliteStore>,
 }
 
-/// Starts the worker of a slot (0 is A): store opened, ports bound, prompts loaded. When this returns it takes calls.
+/// Starts the worker of a slot (0 is A) that stands alone: store opened, ports bound, prompts loaded. When this returns
+/// it takes calls.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
 pub async fn start(config: &Config, slot: usize) -> Result<Worker, StartError> {
+    start_in(config, slot, None).await
+}
+
+/// As [`start`], for a UM service that asks at the socket of `seat`, whose lock is held.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Result<Worker, StartError> {
     let worker = config.worker.as_ref().ok_or(StartError::Missing("worker"))?;
     let mailbox = config.mailbox.as_ref().ok_or(StartError::Missing("mailbox"))?;
     let (store, recovered) = SqliteStore::open(store_options(mailbox)?).await?;
@@ -102,12 +117,20 @@ pub async fn start(config: &Config, slot: usize) -> Result<Worker, StartError> {
         media_timeout: Duration::from_secs(worker.media_timeout_secs.into()),
         on_event: Box::new(|_| {}),
         plans: plans(config, mailbox)?,
+        stories: Arc::new(Stories::new(worker.recent_calls, worker.recent_calls_mib)),
     });
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let (duty, duties) = watch::channel(Duty::Serving);
     let (load, loads) = watch::channel(Load::default());
     let (tell, news) = mpsc::unbounded_channel();
+    let desk = match seat {
+        Some(seat) => {
+            let writable = probe_store(Arc::clone(&store));
+            Some(Desk::open(seat, contacts(worker, &listening), duty.clone(), writable)?)
+        }
+        None => None,
+    };
     let signalling = Signalling {
         transport,
         agent: UserAgent::new(agent_options(config, worker, slot), seed),
@@ -118,6 +141,7 @@ pub async fn start(config: &Config, slot: usize) -> Result<Worker, StartError> {
         duty: duties,
         load,
         news: tell,
+        desk,
     };
     let task = tokio::spawn(signalling.run());
     Ok(Worker { duty, load: loads, news, task, listening, recovered, store })
@@ -151,6 +175,45 @@ fn listening(worker: &WorkerConfig, slot: usize) -> Listening {
         port.map_or_else(Vec::new, |port| worker.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
     };
     Listening { tcp: on(ports.tcp), tls: on(ports.tls), udp: Vec::new() }
+}
+
+/// Where others reach a worker.
+fn contacts(worker: &WorkerConfig, listening: &Listening) -> Contacts {
+    let named = worker.identity.as_ref().zip(listening.tls.first());
+    Contacts {
+        tcp: listening.tcp.clone(),
+        tls: named.map(|(identity, address)| NamedPort { host: identity.host.clone(), port: address.port() }),
+    }
+}
+
+/// Looks again and again whether the store can be written to, until nobody wants to know.
+fn probe_store(store: Arc<SqliteStore>) -> watch::Receiver<bool> {
+    let (tell, writable) = watch::channel(true);
+    tokio::spawn(async move {
+        loop {
+            let probed = tokio::time::timeout(limits::PROBE_STORE_TIME, store.probe()).await;
+            let why = match probed {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("it does not answer".into()),
+            };
+            tell.send_if_modified(|was| {
+                let changed = *was != why.is_none();
+                match &why {
+                    Some(why) if changed => tracing::error!(why, "the store cannot be written to; calls go elsewhere"),
+                    None if changed => tracing::info!("the store can be written to again"),
+                    _ => {}
+                }
+                *was = why.is_none();
+                changed
+            });
+            tokio::select! {
+                () = tokio::time::sleep(limits::PROBE_STORE) => {}
+                () = tell.closed() => return,
+            }
+        }
+    });
+    writable
 }
 
 fn tls_identity(identity: &SipIdentity) -> TlsIdentity {

@@ -200,7 +200,7 @@ async fn a_draining_worker_serves_its_call_to_the_end_and_takes_no_other() {
     let (lab, speech) = (Lab::new().await, speech());
     let from = "<sip:2002@127.0.0.1>";
     let mut phone = Phone::call(from, &lab.uri("1001"), Codec::Pcmu, OfferKeying::Plain).await.unwrap();
-    lab.worker.duty.send(Duty::Draining { elsewhere: Vec::new() }).unwrap();
+    lab.worker.duty.send(Duty::Draining { elsewhere: Default::default() }).unwrap();
     phone.wait_for_tone().await;
     assert!(Phone::call(from, &lab.uri("1001"), Codec::Pcmu, OfferKeying::Plain).await.is_err(), "503");
     phone.say(&speech).await;
