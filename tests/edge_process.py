@@ -39,7 +39,7 @@ def await_that(condition, timeout=10.0, what="the condition", interval=0.02):
 
 
 def to_toml(value):
-    """A nested dictionary as TOML; tables first by path, everything else inline."""
+    """A nested dictionary as TOML; tables by path, lists at the top as arrays of tables, everything else inline."""
     lines = []
 
     def inline(item):
@@ -53,8 +53,8 @@ def to_toml(value):
             return "[" + ", ".join(inline(each) for each in item) + "]"
         return "{" + ", ".join(f"{json.dumps(key)} = {inline(each)}" for key, each in item.items()) + "}"
 
-    def table(path, content):
-        lines.append(f"[{path}]")
+    def table(path, content, mark="[{}]"):
+        lines.append(mark.format(path))
         lines.extend(
             f"{json.dumps(key) if '.' in key else key} = {inline(item)}"
             for key, item in content.items()
@@ -65,7 +65,11 @@ def to_toml(value):
                 table(f"{path}.{key}", item)
 
     for name, content in value.items():
-        table(name, content)
+        if isinstance(content, list):
+            for each in content:
+                table(name, each, "[[{}]]")
+        else:
+            table(name, content)
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from .kinds import KINDS, Kind
 from .namespace import Namespace, remove_matching
+from .office import Office, OfficeAddresses
 from .topology import Addresses, Lab
 
-__all__ = ["KINDS", "Addresses", "Kind", "Lab", "Namespace", "remove_matching"]
+__all__ = ["KINDS", "Addresses", "Kind", "Lab", "Namespace", "Office", "OfficeAddresses", "remove_matching"]

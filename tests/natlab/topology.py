@@ -82,20 +82,7 @@ class Lab:
         crowd.batch(f"route add local {a.CROWD_NET} dev lo", f"route add local {a.CROWD_NET_6} dev lo")
         internet.batch(f"route add {a.CROWD_NET} via {a.CROWD}", f"route add {a.CROWD_NET_6} via {a.CROWD_6}")
 
-        edge, inside = self.host("edge"), self.host("inside").create()
-        edge.wire("in", inside, "eth0")
-        edge.batch(
-            f"addr add {a.EDGE_INSIDE}/24 dev in", f"addr add {a.EDGE_INSIDE_6}/64 dev in nodad", "link set in up"
-        )
-        # Not a router: the worker reaches the edge's own addresses, nothing beyond.
-        inside.batch(
-            f"addr add {a.INSIDE}/24 dev eth0",
-            f"addr add {a.INSIDE_6}/64 dev eth0 nodad",
-            "link set eth0 up",
-            f"route add {a.EDGE}/32 via {a.EDGE_INSIDE}",
-            f"route add {a.EDGE_ALTERNATE}/32 via {a.EDGE_INSIDE}",
-            f"route add {a.EDGE_6}/128 via {a.EDGE_INSIDE_6}",
-        )
+        self._build_inside()
         return self
 
     def endpoint(self, side, kind):
@@ -121,6 +108,23 @@ class Lab:
 
     def down(self):
         return remove_matching(self.prefix)
+
+    def _build_inside(self):
+        """The worker's host, by a cable to the edge."""
+        a, edge, inside = Addresses, self.host("edge"), self.host("inside").create()
+        edge.wire("in", inside, "eth0")
+        edge.batch(
+            f"addr add {a.EDGE_INSIDE}/24 dev in", f"addr add {a.EDGE_INSIDE_6}/64 dev in nodad", "link set in up"
+        )
+        # Not a router: the worker reaches the edge's own addresses, nothing beyond.
+        inside.batch(
+            f"addr add {a.INSIDE}/24 dev eth0",
+            f"addr add {a.INSIDE_6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add {a.EDGE}/32 via {a.EDGE_INSIDE}",
+            f"route add {a.EDGE_ALTERNATE}/32 via {a.EDGE_INSIDE}",
+            f"route add {a.EDGE_6}/128 via {a.EDGE_INSIDE_6}",
+        )
 
     def _build_endpoint(self, host, side, kind):
         number = (100 if side == "a" else 120) + list(KINDS).index(kind)
