@@ -7,6 +7,8 @@ pub struct Counters {
     pub responses_in: u64,
     /// Messages that could not be read.
     pub malformed: u64,
+    /// Those of them that came over TLS.
+    pub malformed_over_tls: u64,
     /// Responses that belong to no request of ours.
     pub stray_responses: u64,
     /// Requests that came again and were absorbed.

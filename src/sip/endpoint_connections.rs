@@ -10,7 +10,7 @@ use crate::io::{Action, Event};
 use crate::limits::CONNECT_TIME;
 use crate::parse::Malformed;
 use crate::resolve::Destination;
-use crate::source::{ConnId, Source};
+use crate::source::{ConnId, Source, Transport};
 
 /// How long a connection must have been silent to give way to a new one when there are too many.
 const YIELDING_SILENCE: Duration = Duration::from_secs(60);
@@ -105,6 +105,7 @@ impl Endpoint {
 
     pub(crate) fn on_malformed(&mut self, malformed: &Malformed, source: &Source, now: Instant) {
         self.counters.malformed += 1;
+        self.counters.malformed_over_tls += u64::from(source.transport == Transport::Tls);
         if let Some(answer) = malformed.answer() {
             self.answer_statelessly(answer.clone(), source, now);
         }
