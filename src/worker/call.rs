@@ -6,21 +6,27 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use postern_dialplan::{CallReason, Decision, Purpose, Security};
+use postern_ice::io::EdgeId;
 use postern_mailbox::{
-    Address, Began, Caller, EndOfRecording, Input, Kind, Outcome, PlanName, Reason, RecordingId, RequestId, Start,
-    Store, StoreAnswer, StoreError, StoreRequest,
+    Address, Began, Caller, EndOfRecording, Input, Kind, PlanName, Reason, RecordingId, RequestId, Start, Store,
+    StoreAnswer, StoreError, StoreRequest,
 };
 use postern_media::event::Event as StreamEvent;
 use postern_media::session::Session;
 use postern_sip::offer_answer::OfferAnswer;
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::{CallHandle, EndCause, TransferProgress};
+use postern_telemetry::call_labels::RestartResult;
+use postern_turn::client::ClientCredentials;
 use tokio::sync::mpsc;
 
+use crate::call_end::CallEnd;
 use crate::call_io::{FromCall, ToCall};
 use crate::clips::ClipReader;
 use crate::limits;
-use crate::media::{Closed, Command, MediaCall, MediaEvent, RecordingEnd};
+use crate::media::{Command, MediaCall, MediaEvent, RecordingEnd};
+use crate::meters::request_label;
+use crate::records::CallRecord;
 use crate::shared::{PlanSettings, Shared};
 
 /// What signalling knows of a call when it comes.
@@ -36,16 +42,16 @@ pub(crate) struct Arrival {
     /// Address of ours that signalling came to.
     pub(crate) local: std::net::IpAddr,
     pub(crate) call_id: String,
+    pub(crate) arrived: Instant,
+    /// What is to be said of it already.
+    pub(crate) record: Box<CallRecord>,
 }
 
-/// How a call ended, for its record.
-pub(crate) struct CallEnd {
-    pub(crate) outcome: Option<Outcome>,
-    pub(crate) closed: Option<Box<Closed>>,
-    pub(crate) cause: Option<EndCause>,
-    pub(crate) edge_failure: Option<postern_turn::client::EdgeFailure>,
-    pub(crate) ice_failed: bool,
-    pub(crate) keying: &'static str,
+impl Arrival {
+    /// Its name where tokens are kept: a Call-ID may come twice.
+    pub(crate) fn seat(&self) -> String {
+        self.handle.0.to_string()
+    }
 }
 
 /// A recording under way.
@@ -77,6 +83,8 @@ pub(crate) struct Call {
     pub(crate) description: Option<postern_ice::sdp::Description>,
     pub(crate) session: Option<Session>,
     pub(crate) recovery: crate::recovery::Recovery,
+    /// Renewed credentials for the edges, once relays were asked for; kept for as long as the call may want any.
+    pub(crate) credentials: Option<mpsc::Receiver<(EdgeId, ClientCredentials)>>,
     pub(crate) end: CallEnd,
     /// The agreement of a delayed offer is still to come.
     pub(crate) waits_for_answer: bool,
@@ -109,7 +117,7 @@ impl Call {
     ) -> Self {
         let (tell_beside, beside) = mpsc::unbounded_channel();
         let (requests, asked) = mpsc::unbounded_channel();
-        tokio::spawn(ask_store(Arc::clone(&shared.store), asked, tell_beside.clone()));
+        tokio::spawn(ask_store(Arc::clone(&shared), asked, tell_beside.clone()));
         Self {
             shared,
             arrival,
@@ -121,14 +129,8 @@ impl Call {
             description: None,
             session: None,
             recovery: crate::recovery::Recovery::default(),
-            end: CallEnd {
-                outcome: None,
-                closed: None,
-                cause: None,
-                edge_failure: None,
-                ice_failed: false,
-                keying: "none",
-            },
+            credentials: None,
+            end: CallEnd::default(),
             waits_for_answer: false,
             owed: None,
             mailbox: None,
@@ -160,6 +162,9 @@ impl Call {
                     None => self.input(Input::MediaLost).await,
                 },
                 Some(told) = self.beside.recv() => self.on_beside(told).await,
+                Some((edge, credentials)) = renewed(&mut self.credentials) => {
+                    self.ask(Command::Credentials(edge, credentials));
+                }
                 () = until(deadline) => self.on_deadline().await,
             }
         }
@@ -177,6 +182,11 @@ impl Call {
             mailbox.handle_timeout(now);
         }
         if self.recovery.is_given_up(now) {
+            let failed = self.end.restart_failed;
+            let result = if failed { RestartResult::Failed } else { RestartResult::Unanswered };
+            self.shared.meters.restarted(result);
+            self.note("no other way for media was found in time");
+            self.end.way_lost = true;
             self.input(Input::MediaLost).await;
         }
         self.act().await;
@@ -186,6 +196,7 @@ impl Call {
         match message {
             ToCall::Established => {
                 self.established = true;
+                self.end.began(&self.shared.meters, &self.arrival.decision.purpose);
                 self.begin();
             }
             ToCall::Answer(answer) => {
@@ -221,6 +232,7 @@ impl Call {
                 return self.hang_up_input().await;
             }
             ToCall::Leave => {
+                self.end.leaving = true;
                 self.say(FromCall::HangUp).await;
                 return self.hang_up_input().await;
             }
@@ -270,12 +282,20 @@ impl Call {
                     return self.input(Input::Digit(digit)).await;
                 }
             }
-            MediaEvent::Stream(StreamEvent::Timeout | StreamEvent::DtlsFailed(_)) => {
+            MediaEvent::Stream(event @ (StreamEvent::Timeout | StreamEvent::DtlsFailed(_))) => {
+                self.note(match event {
+                    StreamEvent::Timeout => "nothing of the peer's media comes",
+                    _ => "the DTLS handshake failed",
+                });
                 if !self.recovery.is_under_way() {
                     return self.input(Input::MediaLost).await;
                 }
             }
             MediaEvent::Stream(_) => {}
+            MediaEvent::FirstSent => {
+                let took = self.arrival.arrived.elapsed();
+                self.shared.meters.first_audio(took, self.end.way);
+            }
             MediaEvent::PlaybackLow(playback) => self.read_on(playback),
             MediaEvent::PlaybackFinished(playback) => {
                 return self.input(Input::PlaybackFinished(postern_mailbox::PlaybackId(playback))).await;
@@ -286,7 +306,10 @@ impl Call {
                 }
                 return self.end_deposit().await;
             }
-            MediaEvent::SetupFailed(_) => return self.input(Input::MediaLost).await,
+            MediaEvent::SetupFailed(why) => {
+                self.note(&format!("media cannot be set up: {why}"));
+                return self.input(Input::MediaLost).await;
+            }
             MediaEvent::Closed(closed) => self.end.closed = Some(closed),
             event => self.on_ice(event).await,
         }
@@ -321,7 +344,7 @@ impl Call {
         let Some((_, mut reader)) = self.reader.take_if(|(number, _)| *number == playback) else { return };
         let (shared, tell) = (Arc::clone(&self.shared), self.tell_beside.clone());
         tokio::spawn(async move {
-            let read = reader.next(&shared.prompts, &*shared.store).await;
+            let read = reader.next(&shared.prompts, &*shared.store, &shared.meters).await;
             // A call that is gone hears nothing.
             let _ = tell.send(Beside::Piece(playback, read.map(|piece| (reader, piece))));
         });
@@ -335,6 +358,9 @@ impl Call {
         let (why, samples, silence) = *ended;
         let Some(deposit) = self.deposit.take() else { return };
         let spoken = if why == RecordingEnd::Silence { samples - silence } else { samples };
+        let stored = deposit.stored.unwrap_or(Ok(()));
+        let length = postern_mailbox::audio_length(samples, deposit.rate_hz);
+        self.shared.meters.recording_ended(why, stored, length);
         let why = match (why, deposit.stored) {
             (_, Some(Err(error))) => EndOfRecording::StoreFailed(error),
             (RecordingEnd::Overrun, _) => EndOfRecording::StoreFailed(StoreError::Busy),
@@ -349,6 +375,7 @@ impl Call {
     /// Holds the logic's timers while the peer holds the call.
     pub(crate) async fn on_hold(&mut self, held: bool) {
         if std::mem::replace(&mut self.on_hold, held) != held {
+            self.note(if held { "the peer holds the call" } else { "the peer resumes the call" });
             self.input(if held { Input::Held } else { Input::Resumed }).await;
         }
     }
@@ -385,7 +412,7 @@ impl Call {
             }
             Action::Transfer { target } => self.say(FromCall::Refer(target)).await,
             Action::HangUp => self.say(FromCall::HangUp).await,
-            Action::Event(event) => self.shared.note(event),
+            Action::Event(event) => self.shared.meters.mailbox(event),
             Action::Ended(outcome) => self.end.outcome = Some(outcome),
         }
     }
@@ -414,6 +441,7 @@ impl Call {
         let samples_max = (audio_max.as_millis() * u128::from(rate_hz) / 1000) as u64;
         tokio::spawn(append(Arc::clone(&self.shared.store), recording, pieces, self.tell_beside.clone()));
         self.deposit = Some(Deposit { id: recording, rate_hz, ended: None, stored: None });
+        self.shared.meters.recording_began();
         self.ask(Command::Record(crate::media::Recording { sink, samples_max, silence }));
     }
 
@@ -444,7 +472,18 @@ impl Call {
                 self.end.closed = Some(closed);
             }
         }
+        if let Some(Deposit { rate_hz, ended, stored, .. }) = self.deposit.take() {
+            let (why, samples, _) = ended.unwrap_or((RecordingEnd::Stopped, 0, 0));
+            let length = postern_mailbox::audio_length(samples, rate_hz);
+            self.shared.meters.recording_ended(why, stored.unwrap_or(Ok(())), length);
+        }
+        self.tell_end();
         self.say(FromCall::Done).await;
+    }
+
+    /// Puts something into the call's story.
+    pub(crate) fn note(&self, what: &str) {
+        self.shared.stories.note(&self.arrival.call_id, what);
     }
 }
 
@@ -478,12 +517,15 @@ pub(crate) fn symmetric_of(arrival: &Arrival) -> Option<std::net::IpAddr> {
 
 /// Answers a call's questions in order, until the call is gone.
 async fn ask_store(
-    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
     mut asked: mpsc::UnboundedReceiver<(RequestId, StoreRequest)>,
     tell: mpsc::UnboundedSender<Beside>,
 ) {
     while let Some((id, request)) = asked.recv().await {
-        let answer = postern_mailbox::answer(&*store, request).await;
+        let (label, asked_at) = (request_label(&request), Instant::now());
+        let answer = postern_mailbox::answer(&*shared.store, request).await;
+        let failure = if let StoreAnswer::Failed(failure) = &answer { Some(*failure) } else { None };
+        shared.meters.stored(label, asked_at.elapsed(), failure);
         let late = match &answer {
             StoreAnswer::BeganRecording(Began::Recording { recording, .. }) => Some(*recording),
             _ => None,
@@ -492,7 +534,7 @@ async fn ask_store(
             && let Some(recording) = late
         {
             // Nobody will ever use it.
-            let _ = store.discard_recording(recording).await;
+            let _ = shared.store.discard_recording(recording).await;
         }
     }
 }
@@ -513,6 +555,16 @@ async fn append(
     }
     // A call that is gone has left the recording to recovery.
     let _ = tell.send(Beside::Appended(recording, result));
+}
+
+/// Credentials that were renewed; never, without a need of any.
+async fn renewed(
+    credentials: &mut Option<mpsc::Receiver<(EdgeId, ClientCredentials)>>,
+) -> Option<(EdgeId, ClientCredentials)> {
+    match credentials {
+        Some(credentials) => credentials.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn until(at: Option<Instant>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_ice::candidate::Component;
-use postern_ice::io::{LocalSocket, Role, Settings};
+use postern_ice::io::{EdgeServer, LocalSocket, Role, Settings};
 use postern_ice::sdp::Description;
 use postern_mailbox::Input;
 use postern_sip::StatusCode;
@@ -15,6 +15,8 @@ use postern_sip::offer_answer_media::{Media, Refusal};
 use postern_sip::sdp::SessionDescription;
 use postern_sip::sdp_media::Direction;
 use postern_sip::user_agent_io::CallHandle;
+use postern_telemetry::call_labels::RestartResult;
+use postern_turn::client::EdgeFailure;
 use tokio::sync::mpsc;
 
 use crate::agreement;
@@ -31,6 +33,25 @@ pub(crate) enum Owed {
     Answer(Box<SessionDescription>),
     /// A re-INVITE of ours.
     Reoffer,
+}
+
+/// What the edges have for a call.
+#[derive(Default)]
+struct Relays {
+    servers: Vec<EdgeServer>,
+    /// Why there is nothing, where an edge is to blame.
+    failure: Option<EdgeFailure>,
+}
+
+impl Relays {
+    async fn of(shared: &Shared, seat: &str) -> Self {
+        if !shared.edges.is_configured() {
+            return Self::default();
+        }
+        let servers = shared.edges.servers(seat).await;
+        let failure = if servers.is_empty() { shared.edges.failure() } else { None };
+        Self { servers, failure }
+    }
 }
 
 /// Why a call is not taken.
@@ -79,7 +100,9 @@ impl Call {
             .is_some_and(|offer| offer.media.iter().find(|media| media.is_audio()).is_some_and(|media| media.rtcp_mux));
         let pair = shared.ports.lease(address).map_err(|_| Refused::busy())?;
         let sockets = [pair.rtp.local_addr(), pair.rtcp.local_addr()];
-        let settings = if with_ice { Some(ice_settings(&shared, &arrival, mux, sockets).await) } else { None };
+        let relays = if with_ice { Relays::of(&shared, &arrival.seat()).await } else { Relays::default() };
+        let credentials = with_ice.then(|| shared.edges.credentials(&arrival.seat()));
+        let settings = with_ice.then(|| ice_settings(&arrival, mux, sockets, relays.servers));
         getrandom::fill(&mut seed).map_err(|_| Refused::busy())?;
         let opening = Opening {
             sockets: vec![(Component::RTP, pair.rtp), (Component::RTCP, pair.rtcp)],
@@ -89,6 +112,8 @@ impl Call {
         };
         let (media, events) = shared.media.open(opening).map_err(|_| Refused::busy())?;
         let mut call = Self::new(shared, arrival, negotiation, media, events, commands, sockets);
+        call.credentials = credentials;
+        call.end.edge_failure = relays.failure;
         if with_ice {
             call.gather().await;
         }
@@ -125,6 +150,7 @@ impl Call {
                 self.negotiation.offer(&local)
             }
         };
+        self.end.answered_at = Some(Instant::now());
         self.say(FromCall::Answer(text)).await;
         Ok(())
     }
@@ -152,14 +178,10 @@ impl Call {
             Some(ice) => self.ask(Command::Remote(Box::new(agreement::remote_ice(ice, media)))),
             None => {
                 self.description = None;
+                self.credentials = None;
                 self.ask(Command::DropIce);
             }
         }
-        self.end.keying = match &session.keying {
-            postern_media::session::Keying::Plain => "rtp",
-            postern_media::session::Keying::Sdes(_) => "sdes",
-            postern_media::session::Keying::Dtls(_) => "dtls",
-        };
         self.ask(Command::Agree(Box::new(options), Box::new(session.clone())));
         self.session = Some(session);
         Ok(())
@@ -220,18 +242,40 @@ impl Call {
         self.say(FromCall::Reoffer(text)).await;
     }
 
-    async fn edges(&self) -> Vec<postern_ice::io::EdgeServer> {
-        self.shared.edges.servers(&self.arrival.call_id).await
+    async fn edges(&mut self) -> Vec<EdgeServer> {
+        let relays = Relays::of(&self.shared, &self.arrival.seat()).await;
+        // A receiver that is there may hold some that the relays need.
+        self.credentials.get_or_insert_with(|| self.shared.edges.credentials(&self.arrival.seat()));
+        self.end.edge_failure = relays.failure.or(self.end.edge_failure);
+        if let Some(failure) = relays.failure {
+            self.note(&format!("no relay to be had: {failure}"));
+        }
+        relays.servers
     }
 
     /// What ICE tells.
     pub(crate) async fn on_ice(&mut self, event: MediaEvent) {
         match event {
             MediaEvent::Gathered(description) => self.on_gathered(*description).await,
-            MediaEvent::IceCompleted => self.recovery.end(),
-            MediaEvent::PairSelected(..) | MediaEvent::RemoteChanged(_) => {}
+            MediaEvent::IceCompleted => {
+                if self.recovery.is_under_way() {
+                    self.shared.meters.restarted(RestartResult::Restored);
+                    self.note("media has another way");
+                    (self.end.restart_failed, self.end.edge_died) = (false, false);
+                }
+                self.recovery.end();
+            }
+            MediaEvent::PairSelected(component, pair) => {
+                if let Some(edge) = pair.edge {
+                    self.shared.edges.note_ok(edge);
+                }
+                if component == Component::RTP {
+                    (self.end.way, self.end.edge) = (pair.local.kind, pair.edge);
+                }
+            }
+            MediaEvent::RemoteChanged(_) => {}
             MediaEvent::IceFailed { keeps_former } => {
-                self.end.ice_failed = true;
+                self.end.restart_failed = self.recovery.is_under_way();
                 if !keeps_former && !self.recovery.is_under_way() {
                     self.input(Input::MediaLost).await;
                 }
@@ -243,6 +287,7 @@ impl Call {
                 self.end.edge_failure = Some(why);
                 self.shared.edges.note(edge, why);
                 if in_use {
+                    self.end.edge_died = true;
                     self.look_for_another_way().await;
                 }
             }
@@ -255,6 +300,7 @@ impl Call {
         if !self.recovery.begin(Instant::now()) {
             return;
         }
+        self.note("the way of media is lost; ICE restarts");
         let edges = self.edges().await;
         self.ask(Command::RestartIce(edges));
         self.owed = Some(Owed::Reoffer);
@@ -270,7 +316,7 @@ impl Call {
     }
 }
 
-async fn ice_settings(shared: &Shared, arrival: &Arrival, mux: bool, sockets: [SocketAddr; 2]) -> Settings {
+fn ice_settings(arrival: &Arrival, mux: bool, sockets: [SocketAddr; 2], edges: Vec<EdgeServer>) -> Settings {
     let local = |component, address| LocalSocket { component, address };
     Settings {
         // RFC 8445 section 6.1.1: the offerer controls.
@@ -278,7 +324,7 @@ async fn ice_settings(shared: &Shared, arrival: &Arrival, mux: bool, sockets: [S
         mux,
         sockets: vec![local(Component::RTP, sockets[0]), local(Component::RTCP, sockets[1])],
         stun_servers: Vec::new(),
-        edges: shared.edges.servers(&arrival.call_id).await,
+        edges,
         relay_only: false,
     }
 }

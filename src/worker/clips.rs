@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use postern_mailbox::{AudioId, Clip, Store, StoreError};
 use postern_media::resample::Resampler;
+use postern_telemetry::call_labels::StoreRequest;
 
+use crate::meters::Meters;
 use crate::prompts::Prompts;
 
 /// One playback's clips, read piece by piece.
@@ -54,7 +57,12 @@ impl ClipReader {
     }
 
     /// The next piece: a prompt, or up to two seconds of stored audio.
-    pub(crate) async fn next(&mut self, prompts: &Prompts, store: &dyn Store) -> Result<Piece, ClipError> {
+    pub(crate) async fn next(
+        &mut self,
+        prompts: &Prompts,
+        store: &dyn Store,
+        meters: &Meters,
+    ) -> Result<Piece, ClipError> {
         if self.reading.is_none() {
             match self.clips.pop_front() {
                 Some(Clip::Audio(audio)) => self.reading = Some((audio, 0, None)),
@@ -68,7 +76,10 @@ impl ClipReader {
         let Some((audio, from, resampler)) = &mut self.reading else {
             return Ok(Piece { samples: Arc::from([]), more: self.has_more() });
         };
-        let read = store.read_audio(*audio, *from, 2 * self.rate_hz as usize).await?;
+        let asked = Instant::now();
+        let read = store.read_audio(*audio, *from, 2 * self.rate_hz as usize).await;
+        meters.stored(StoreRequest::ReadAudio, asked.elapsed(), read.as_ref().err().copied());
+        let read = read?;
         *from += read.samples.len() as u64;
         let samples = if read.rate_hz == self.rate_hz {
             read.samples

@@ -2,6 +2,7 @@
 
 pub mod agreement;
 mod call;
+mod call_end;
 mod call_io;
 mod call_setup;
 mod clips;

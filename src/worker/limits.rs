@@ -71,5 +71,8 @@ pub const PROBE_STORE: Duration = Duration::from_secs(2);
 /// The store answers by then, or counts as not writable.
 pub const PROBE_STORE_TIME: Duration = Duration::from_secs(5);
 
+/// Between two looks at what is counted as a level.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Between two times that deleted messages are forgotten.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(600);

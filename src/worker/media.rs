@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::limits;
 use crate::media_thread::MediaThread;
+use crate::monitor::ThreadMeter;
 use crate::ports::PortLease;
 
 /// A call's name on its thread; never used again.
@@ -108,6 +109,8 @@ pub enum MediaEvent {
         in_use: bool,
     },
     Stream(StreamEvent),
+    /// The first packet of RTP has left.
+    FirstSent,
     /// The agreed session cannot be set up.
     SetupFailed(String),
     /// A playback that goes on needs its next piece.
@@ -161,14 +164,22 @@ impl Media {
     /// # Errors
     /// No thread, or no descriptor.
     pub fn start(threads: usize) -> io::Result<Self> {
-        let cores = postern_net::system::cores();
-        let count = if threads == 0 { cores.len().max(1) } else { threads };
-        let threads = (0..count).map(|number| {
+        Self::start_counting(Self::count(threads), |_| ThreadMeter::default())
+    }
+
+    /// How many threads `threads` means.
+    pub(crate) fn count(threads: usize) -> usize {
+        if threads == 0 { postern_net::system::cores().len().max(1) } else { threads }
+    }
+
+    /// As [`start`](Self::start), exactly so many; thread number n counts with `meter(n)`.
+    pub(crate) fn start_counting(threads: usize, meter: impl Fn(usize) -> ThreadMeter) -> io::Result<Self> {
+        let threads = (0..threads).map(|number| {
             let reactor = Reactor::new()?;
             let waker = reactor.waker();
             let (inbox, commands) = sync_channel(limits::COMMANDS_MAX);
             let calls = Arc::new(AtomicUsize::new(0));
-            let thread = MediaThread::new(reactor, commands, Arc::clone(&calls));
+            let thread = MediaThread::new(reactor, commands, Arc::clone(&calls), meter(number));
             std::thread::Builder::new().name(format!("media-{number}")).spawn(move || thread.run())?;
             Ok(Arc::new(Thread { inbox, waker, calls }))
         });

@@ -32,6 +32,8 @@ pub(crate) struct CallMedia {
     playback: Playback,
     recorder: Option<Recorder>,
     events: mpsc::Sender<MediaEvent>,
+    /// A packet of RTP has left.
+    has_sent: bool,
     /// Packets of no use before the stream, or by the agent's word.
     ignored: u64,
     /// Since when it gives back what it has; nothing is told any more.
@@ -54,6 +56,7 @@ impl CallMedia {
             playback: Playback::default(),
             recorder: None,
             events,
+            has_sent: false,
             ignored: 0,
             closing: None,
             deadline: None,
@@ -325,7 +328,9 @@ impl CallMedia {
 
     fn send_media(&mut self, _now: Instant) {
         let Some(mut stream) = self.stream.take() else { return };
+        let mut sends_rtp = false;
         while let Some(transmit) = stream.poll_transmit() {
+            sends_rtp |= !self.has_sent && mux::classify(transmit.bytes) == mux::Kind::Rtp;
             match transmit.destination {
                 Destination::Address(to) => self.send_to(to_ice(transmit.component), to, transmit.bytes),
                 Destination::IcePair => {
@@ -336,6 +341,10 @@ impl CallMedia {
             }
         }
         self.stream = Some(stream);
+        if sends_rtp {
+            self.has_sent = true;
+            self.tell(MediaEvent::FirstSent);
+        }
     }
 
     fn send_by_pair(&mut self, component: Component, payload: Range<usize>) {

@@ -5,16 +5,20 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postern_net::{Events, Interest, Reactor, RecvBatch};
 
 use crate::limits;
 use crate::media::{MediaId, ToThread};
 use crate::media_call::CallMedia;
+use crate::monitor::ThreadMeter;
 
 /// Descriptors told of in one wait.
 const EVENTS: usize = 256;
+
+/// How long a thread without work waits at most: it tells that it lives once per turn.
+const TURN_MAX: Duration = Duration::from_millis(500);
 
 /// Bits of a token that number the socket of a call.
 const SOCKET_BITS: u32 = 8;
@@ -28,20 +32,27 @@ pub(crate) struct MediaThread {
     /// Soonest first.
     deadlines: BTreeSet<(Instant, MediaId)>,
     batch: RecvBatch,
+    meter: ThreadMeter,
 }
 
 impl MediaThread {
-    pub(crate) fn new(reactor: Reactor, commands: Receiver<ToThread>, count: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(
+        reactor: Reactor,
+        commands: Receiver<ToThread>,
+        count: Arc<AtomicUsize>,
+        meter: ThreadMeter,
+    ) -> Self {
         let batch = RecvBatch::new(limits::DATAGRAMS_PER_TURN);
-        Self { reactor, commands, count, calls: HashMap::new(), deadlines: BTreeSet::new(), batch }
+        Self { reactor, commands, count, calls: HashMap::new(), deadlines: BTreeSet::new(), batch, meter }
     }
 
     /// Runs until nobody can send commands any more and the last call is closed.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            let wait = self.deadlines.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
-            if self.reactor.wait(&mut events, wait).is_err() {
+            let due = self.deadlines.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            let wait = due.map_or(TURN_MAX, |due| due.min(TURN_MAX));
+            if self.reactor.wait(&mut events, Some(wait)).is_err() {
                 // Only a descriptor that is none of epoll's fails for good, and this one is ours.
                 continue;
             }
@@ -52,6 +63,7 @@ impl MediaThread {
             }
             let over = self.take_commands(now);
             self.on_deadlines(now);
+            self.meter.turned(now);
             if over && self.calls.is_empty() {
                 return;
             }
@@ -79,7 +91,7 @@ impl MediaThread {
                         }
                     }
                     self.calls.insert(id, call);
-                    self.count.store(self.calls.len(), Ordering::Relaxed);
+                    self.count_calls();
                     self.settle(id, None, now);
                 }
                 Ok(ToThread::Ask(id, command)) => {
@@ -105,6 +117,11 @@ impl MediaThread {
         }
     }
 
+    fn count_calls(&self) {
+        self.count.store(self.calls.len(), Ordering::Relaxed);
+        self.meter.set_calls(self.calls.len());
+    }
+
     /// Sends what a call has to send, and notes its next deadline in place of the `former` one.
     fn settle(&mut self, id: MediaId, former: Option<Instant>, now: Instant) {
         let Some(call) = self.calls.get_mut(&id) else { return };
@@ -115,8 +132,7 @@ impl MediaThread {
         if call.is_over(now) {
             // Its descriptors leave epoll as they are closed.
             self.calls.remove(&id);
-            self.count.store(self.calls.len(), Ordering::Relaxed);
-            return;
+            return self.count_calls();
         }
         let deadline = call.note_deadline(now);
         self.deadlines.insert((deadline, id));

@@ -1,18 +1,24 @@
 //! What happens in calls, as metrics: each enum of the other rooms in its label, and a call's end in all of them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_dialplan::Refusal;
 use postern_ice::candidate::Kind as CandidateKind;
 use postern_ice::story::{Happening, Story};
-use postern_mailbox::{CallResult, EndOfCall, Event, Kind, StoreError, StoreRequest};
+use postern_mailbox::{CallResult, EndOfCall, Event, StoreError, StoreRequest};
 use postern_media::codec::Codec;
 use postern_media::report::{DropReason, NoAudio, Report};
+use postern_sip::trace::{Gist, Traced};
+use postern_sip::{Transport, UserAgent};
 use postern_telemetry::WorkerCells;
-use postern_telemetry::call_labels::{self as labels, AudioWay, CallEnd, CallKind, IceOutcome, OfferResult};
+use postern_telemetry::call_labels::{
+    self as labels, AudioWay, CallEnd, CallKind, IceOutcome, OfferResult, RestartResult,
+};
+use postern_transport::Report as TransportReport;
 
-use crate::media::RecordingEnd;
+use crate::media::{Closed, RecordingEnd};
+use crate::ports::PortPool;
 use crate::records::CallRecord;
 
 /// Counts for the control plane of a worker. A media thread has cells of its own.
@@ -30,10 +36,30 @@ impl Meters {
         &self.0
     }
 
-    /// A SIP request got its final answer, from us or from the peer.
-    pub fn answered(&self, method: &str, status: u16) {
-        let series = (labels::SipMethod::from_name(method), labels::SipResult::from_status(status));
-        self.0.requests.add(series, 1);
+    /// A message went by. A request counts with its final answer, from us or from the peer.
+    pub fn on_message(&self, traced: &Traced) {
+        if let Gist::Response(status) = &traced.gist
+            && status.is_final()
+        {
+            let method = labels::SipMethod::from_name(traced.cseq.method.as_str());
+            self.0.requests.add((method, labels::SipResult::from_status(status.code())), 1);
+        }
+    }
+
+    /// Reads the levels; about once a second.
+    pub fn read(&self, agent: &UserAgent, ports: &PortPool) {
+        let (cells, endpoint) = (&self.0, agent.endpoint());
+        for (protocol, label) in
+            [(Transport::Tcp, labels::SipTransport::Tcp), (Transport::Tls, labels::SipTransport::Tls)]
+        {
+            cells.connections.set(label, endpoint.connections_over(protocol) as u64);
+        }
+        let counters = endpoint.counters();
+        cells.malformed.store(labels::SipTransport::Tls, counters.malformed_over_tls);
+        cells.malformed.store(labels::SipTransport::Tcp, counters.malformed - counters.malformed_over_tls);
+        let pairs = ports.count(Instant::now());
+        cells.rtp_pairs.set((), pairs.all.into());
+        cells.rtp_pairs_free.set((), pairs.free.into());
     }
 
     /// A call is not taken.
@@ -57,30 +83,31 @@ impl Meters {
     }
 
     /// A call that [`call_began`](Self::call_began) as `kind` is over.
-    pub fn call_ended(
-        &self,
-        kind: CallKind,
-        record: &CallRecord,
-        result: Option<&CallResult>,
-        media: Option<&Report>,
-        ice: Option<&Story>,
-    ) {
+    pub fn call_ended(&self, kind: CallKind, record: &CallRecord, media: Option<&Closed>) {
         let cells = &self.0;
         cells.calls.sub(kind, 1);
         cells.calls_ended.add((kind, record.drop_cause.unwrap_or(CallEnd::Internal)), 1);
         cells.call_seconds.observe(kind, record.duration.as_secs_f64());
-        if let Some(result) = result {
-            cells.mailbox_calls.add(result_label(result), 1);
+        if let Some(result) = record.kind {
+            cells.mailbox_calls.add(result, 1);
         }
         for (way, reason) in [(AudioWay::Received, record.no_audio_received), (AudioWay::Sent, record.no_audio_sent)] {
             if let Some(reason) = reason {
                 cells.no_audio.add((way, no_audio_label(reason)), 1);
             }
         }
-        if let Some(report) = media {
-            self.media(report);
+        if let Some(closed) = media {
+            if let Some(report) = &closed.report {
+                self.media(report);
+            }
+            cells.media_drops.add(labels::MediaDrop::Ignored, closed.ignored);
         }
-        self.ice(ice);
+        self.ice(media.and_then(|closed| closed.story.as_ref()));
+    }
+
+    /// A restart of ICE that we asked for came to this.
+    pub fn restarted(&self, result: RestartResult) {
+        self.0.ice_restarts.add(result, 1);
     }
 
     fn media(&self, report: &Report) {
@@ -160,11 +187,11 @@ impl Meters {
     }
 }
 
-/// What a call is for, as it is counted.
-pub fn kind_label(kind: &Kind) -> CallKind {
-    match kind {
-        Kind::Answering { .. } => CallKind::Answering,
-        Kind::SubscriberAccess => CallKind::SubscriberAccess,
+/// What happens below SIP, for the log.
+pub fn on_report(report: &TransportReport) {
+    match report {
+        TransportReport::Accepted { .. } | TransportReport::ConnectFailed { .. } => tracing::debug!("{report}"),
+        _ => tracing::info!("{report}"),
     }
 }
 
@@ -373,6 +400,7 @@ mod tests {
         meters.call_began(CallKind::Answering);
         assert_eq!(cells.calls.value(CallKind::Answering), 1);
         let record = CallRecord {
+            kind: Some(result_label(&CallResult::MissedCall)),
             drop_cause: Some(end_label(EndOfCall::CallerHungUp)),
             no_audio_sent: Some(NoAudio::Hold),
             duration: Duration::from_secs(7),
@@ -389,12 +417,14 @@ mod tests {
             drops,
             ..Report::default()
         };
-        meters.call_ended(CallKind::Answering, &record, Some(&CallResult::MissedCall), Some(&report), None);
+        let closed = Closed { report: Some(report), story: None, ignored: 5 };
+        meters.call_ended(CallKind::Answering, &record, Some(&closed));
         assert_eq!(cells.calls.value(CallKind::Answering), 0);
         assert_eq!(cells.calls_ended.value((CallKind::Answering, CallEnd::CallerHungUp)), 1);
         assert_eq!(cells.no_audio.value((AudioWay::Sent, labels::NoAudio::Hold)), 1);
         assert_eq!(cells.media_sessions.value((labels::Keying::Dtls, labels::Codec::Pcma)), 1);
         assert_eq!(cells.media_drops.value(labels::MediaDrop::Late), 1);
+        assert_eq!(cells.media_drops.value(labels::MediaDrop::Ignored), 5);
         assert_eq!(cells.mailbox_calls.value(labels::MailboxResult::MissedCall), 1);
         assert_eq!(cells.ice.value(IceOutcome::NotUsed), 1);
         assert_eq!((cells.mos.count(()), cells.media_loss_ratio.count(AudioWay::Received)), (1, 1));

@@ -39,6 +39,13 @@ pub struct PortPool {
     taken: Mutex<HashMap<u16, Option<Instant>>>,
 }
 
+/// Numbers of pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pairs {
+    pub all: u16,
+    pub free: u16,
+}
+
 /// Two bound sockets. The pair rests when its lease is dropped; drop the sockets first.
 pub struct PortPair {
     pub rtp: UdpSocket,
@@ -66,6 +73,15 @@ impl PortPool {
         let pairs = (u32::from(last) + 1) / 2;
         let pairs = u16::try_from(pairs.saturating_sub(first.into())).unwrap_or(u16::MAX);
         Arc::new(Self { first, pairs, rest, taken: Mutex::default() })
+    }
+
+    /// How many pairs there are, and how many of them may be leased at `now`, but for those that others have bound. Cost:
+    /// linear in pairs that were ever used.
+    pub fn count(&self, now: Instant) -> Pairs {
+        let is_taken = |until: &&Option<Instant>| until.is_none_or(|until| until > now);
+        let taken = self.taken().values().filter(is_taken).count();
+        let taken = u16::try_from(taken).unwrap_or(u16::MAX);
+        Pairs { all: self.pairs, free: self.pairs.saturating_sub(taken) }
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, HashMap<u16, Option<Instant>>> {
@@ -139,6 +155,7 @@ mod tests {
         let busy = std::net::UdpSocket::bind((LOOPBACK, 41_021)).unwrap();
         let pair = pool.lease(LOOPBACK).unwrap();
         assert_eq!(pair.rtp.local_addr().port(), 41_022);
+        assert_eq!(pool.count(Instant::now()), Pairs { all: 2, free: 0 });
         assert_eq!(pool.lease(LOOPBACK).map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop((pair, busy));
         assert_eq!(pool.lease(LOOPBACK).map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse, "pairs rest");

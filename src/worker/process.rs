@@ -70,7 +70,7 @@ pub async fn run(
             _ = signals.interrupt.recv() => if stands_alone {
                 set_duty(&worker, Duty::Leaving);
             },
-            _ = signals.hangup.recv() => {}
+            _ = signals.hangup.recv() => worker.reopen_records(),
             Ok(()) = worker.load.changed() => {}
             Some(_) = worker.news.recv() => {}
             _ = forget.tick() => forget_deleted(&worker).await,

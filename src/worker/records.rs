@@ -11,19 +11,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_config::CallRecordsConfig;
-use postern_ice::story::Story;
 use postern_media::mos;
 use postern_media::report::{NoAudio, Report};
 use postern_telemetry::WorkerCells;
-use postern_telemetry::call_labels::{CallEnd, OfferResult, RecordFile};
+use postern_telemetry::call_labels::{CallEnd, MailboxResult, OfferResult, RecordFile};
 use postern_telemetry::labels::Label;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::media::Closed;
 use crate::service_limits::{RECORD_TEXT_MAX, RECORDS_QUEUE};
 
 /// What there is to say of a call once it is over. It never holds keys that were pressed, keys of media, or bodies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallRecord {
+    /// When the INVITE came.
     pub started: Timestamp,
     /// Call-ID of SIP.
     pub call_id: String,
@@ -41,7 +42,7 @@ pub struct CallRecord {
     /// User of the Request-URI, as it came.
     pub dialled: String,
     /// The call type: what it came to in the mailbox.
-    pub kind: Option<&'static str>,
+    pub kind: Option<MailboxResult>,
     pub offer_result: Option<OfferResult>,
     /// Final status of the INVITE.
     pub status: Option<u16>,
@@ -50,7 +51,9 @@ pub struct CallRecord {
     pub reason: Option<&'static str>,
     pub mailbox: Option<String>,
     pub message: Option<String>,
-    /// From the answer to the end.
+    /// From the INVITE to its final answer.
+    pub setup: Duration,
+    /// From the answer to the end; 0 without one.
     pub duration: Duration,
     pub codec: Option<&'static str>,
     /// How media was protected: `rtp`, `sdes`, `dtls`.
@@ -89,7 +92,23 @@ pub struct Quality {
 impl CallRecord {
     /// Takes what a call's media tells at its end. Reasons that are there already, since the edge's failure explains
     /// them, stay.
-    pub fn set_media(&mut self, report: &Report) {
+    pub fn set_media(&mut self, closed: &Closed) {
+        if let Some(report) = &closed.report {
+            self.set_report(report);
+        }
+        if closed.ignored > 0 {
+            let drops = &mut self.quality.drops;
+            let before = if drops.is_empty() { "" } else { "; " };
+            drops.push_str(&format!("{before}ignored {}", closed.ignored));
+        }
+        if let Some(story) = &closed.story {
+            self.ice_pairs_tried = story.pairs.iter().filter(|pair| pair.checks_sent > 0).count() as u64;
+            let selected = story.pairs.iter().filter(|pair| pair.selected).min_by_key(|pair| pair.component);
+            self.ice_pair = selected.map(|pair| (pair.local.kind.name(), pair.remote.kind.name()));
+        }
+    }
+
+    fn set_report(&mut self, report: &Report) {
         self.codec = report.codec.map(|codec| codec.name());
         self.keying = Some(report.keying).filter(|keying| !keying.is_empty());
         self.quality = Quality::of(report);
@@ -98,15 +117,8 @@ impl CallRecord {
         self.no_audio_sent = self.no_audio_sent.filter(|_| report.no_audio_sent.is_some()).or(report.no_audio_sent);
     }
 
-    /// Takes what ICE tried, and what it ended with.
-    pub fn set_ice(&mut self, story: &Story) {
-        self.ice_pairs_tried = story.pairs.iter().filter(|pair| pair.checks_sent > 0).count() as u64;
-        let selected = story.pairs.iter().filter(|pair| pair.selected).min_by_key(|pair| pair.component);
-        self.ice_pair = selected.map(|pair| (pair.local.kind.name(), pair.remote.kind.name()));
-    }
-
     /// Every column in its order, which files keep.
-    fn columns(&self) -> [(&'static str, Value<'_>); 41] {
+    fn columns(&self) -> [(&'static str, Value<'_>); 42] {
         let quality = &self.quality;
         let text = |text: &Option<String>| text.clone().map_or(Value::None, |text| Value::Text(text.into()));
         let word = |word: Option<&'static str>| word.map_or(Value::None, |word| Value::Text(word.into()));
@@ -125,7 +137,7 @@ impl CallRecord {
             ("called", Value::Text((&*self.called).into())),
             ("caller", Value::Text((&*self.caller).into())),
             ("dialled", Value::Text((&*self.dialled).into())),
-            ("kind", word(self.kind)),
+            ("kind", word(self.kind.map(value_of))),
             ("offer_result", word(self.offer_result.map(value_of))),
             ("status", self.status.map_or(Value::None, |status| Value::Whole(status.into()))),
             ("drop_cause", word(self.drop_cause.map(value_of))),
@@ -154,12 +166,13 @@ impl CallRecord {
             ("no_audio_received", word(self.no_audio_received.map(NoAudio::name))),
             ("no_audio_sent", word(self.no_audio_sent.map(NoAudio::name))),
             ("ended", Value::Text(self.ended().to_string().into())),
+            ("setup_ms", Value::Number(self.setup.as_secs_f64() * 1000.0)),
             ("record", Value::Whole(RECORD_VERSION)),
         ]
     }
 
     fn ended(&self) -> Timestamp {
-        self.started.checked_add(self.duration).unwrap_or(self.started)
+        self.started.checked_add(self.setup + self.duration).unwrap_or(self.started)
     }
 
     /// The record as a line of CSV, without its end.
@@ -452,7 +465,7 @@ mod tests {
     #[test]
     fn json_holds_what_is_known_and_leaves_out_the_rest() {
         let mut record = record();
-        record.set_media(&report());
+        record.set_media(&Closed { report: Some(report()), story: None, ignored: 3 });
         let json: serde_json::Value = serde_json::to_value(&record).unwrap();
         assert_eq!(json["event"], "call_ended");
         assert_eq!(json["started"], "2026-03-01T12:00:00Z");
@@ -460,7 +473,7 @@ mod tests {
         assert_eq!(json["shared_call_id"], "00000000deadbeef");
         assert_eq!((&json["codec"], &json["keying"]), (&"G722".into(), &"sdes".into()));
         assert_eq!((&json["loss_percent"], &json["jitter_ms"]), (&10.0.into(), &4.0.into()));
-        assert_eq!(json["packets_not_used"], "wrong_source 1; late 2");
+        assert_eq!(json["packets_not_used"], "wrong_source 1; late 2; ignored 3");
         assert_eq!((&json["offer_result"], &json["drop_cause"]), (&"answered".into(), &"caller_hung_up".into()));
         assert!(json.get("mailbox").is_none() && json.get("no_audio_received").is_none());
         let part = |name: &str| json[name].as_f64().unwrap();
@@ -495,11 +508,11 @@ mod tests {
         let mut failed = record();
         failed.no_audio_received = Some(NoAudio::EdgePorts);
         let mut nothing = Report { no_audio_received: Some(NoAudio::Ice), ..Report::default() };
-        failed.set_media(&nothing);
+        failed.set_report(&nothing);
         assert_eq!(failed.no_audio_received, Some(NoAudio::EdgePorts));
         nothing.frames_loud = 1;
         nothing.no_audio_received = None;
-        failed.set_media(&nothing);
+        failed.set_report(&nothing);
         assert_eq!(failed.no_audio_received, None);
     }
 

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_dialplan::Security;
-use postern_mailbox::{Event, Options, Store};
+use postern_mailbox::{Options, Store};
 use postern_media::dtls::DtlsIdentity;
 use postern_media::session;
 use postern_sip::offer_answer_capabilities::Codec;
 
 use crate::edges::Edges;
 use crate::media::Media;
+use crate::meters::Meters;
 use crate::ports::PortPool;
 use crate::prompts::Prompts;
+use crate::records::RecordSink;
 use crate::story::Stories;
 
 /// What a dial plan means for its calls.
@@ -37,16 +39,16 @@ pub(crate) struct Shared {
     pub(crate) unix_origin: (Instant, Duration),
     /// No media for so long ends a call.
     pub(crate) media_timeout: Duration,
-    pub(crate) on_event: Box<dyn Fn(Event) + Send + Sync>,
     pub(crate) plans: HashMap<String, Arc<PlanSettings>>,
+    pub(crate) meters: Meters,
+    pub(crate) records: RecordSink,
     pub(crate) stories: Arc<Stories>,
+    /// Our host and slot, for records.
+    pub(crate) server: String,
+    pub(crate) slot: Option<&'static str>,
 }
 
 impl Shared {
-    pub(crate) fn note(&self, event: Event) {
-        (self.on_event)(event);
-    }
-
     /// The address that calls of a family are answered from: the one that signalling came to if it is ours.
     pub(crate) fn address_for(&self, local: IpAddr, wants_ipv6: Option<bool>) -> Option<IpAddr> {
         let wants_ipv6 = wants_ipv6.unwrap_or(local.is_ipv6());

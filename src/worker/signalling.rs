@@ -5,17 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postern_dialplan::{Decision, Listeners, Rules, Seals, keeps_to_tls, towards};
+use postern_dialplan::{Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::CallHandle;
 use postern_sip::user_agent_options::Availability;
 use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, Uri, UserAgent};
+use postern_telemetry::call_labels::OfferResult;
+use postern_telemetry::labels::State;
 use postern_transport::Transport;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::call::{Arrival, Call};
 use crate::call_io::{FromCall, ToCall};
 use crate::limits;
+use crate::monitor::Monitor;
+use crate::records::CallRecord;
 use crate::shared::Shared;
 use crate::slot::{self, Desk, Wanted};
 
@@ -63,6 +68,7 @@ pub(crate) struct Signalling {
     pub(crate) rules: Arc<Rules>,
     pub(crate) seals: Seals,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) monitor: Monitor,
     pub(crate) calls_max: usize,
     pub(crate) duty: watch::Receiver<Duty>,
     pub(crate) load: watch::Sender<Load>,
@@ -77,6 +83,9 @@ impl Signalling {
         let (commands, mut asked) = mpsc::channel(limits::CALL_COMMANDS_MAX);
         let mut calls: HashMap<CallHandle, Running> = HashMap::new();
         let mut leaving = false;
+        let mut look = interval(limits::LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.agent.set_tracing(true);
         loop {
             tokio::select! {
                 () = self.transport.drive(&mut self.agent) => {}
@@ -86,12 +95,22 @@ impl Signalling {
                     self.on_duty(leaving, &mut calls);
                 }
                 turn = turn(&mut self.desk) => self.on_turn(turn),
+                _ = look.tick() => self.shared.meters.read(&self.agent, &self.shared.ports),
             }
             while let Some(event) = self.agent.poll_event() {
                 self.on_event(event, &commands, &mut calls);
             }
+            // After the events: they begin the stories that these belong to.
+            while let Some(traced) = self.agent.poll_traced() {
+                self.shared.meters.on_message(&traced);
+                self.shared.stories.note_sip(&traced);
+            }
             if leaving && calls.is_empty() {
-                return self.transport.close(&mut self.agent).await;
+                self.transport.close(&mut self.agent).await;
+                let shared = self.shared;
+                // Only a panic of the writer's could fail it.
+                let _ = tokio::task::spawn_blocking(move || shared.records.close()).await;
+                return;
             }
         }
     }
@@ -102,6 +121,8 @@ impl Signalling {
             _ => Availability::Unavailable { retry_after_secs: limits::RETRY_AFTER_SECS },
         };
         self.agent.set_availability(availability, Vec::new());
+        let ready = availability == Availability::Ready;
+        self.monitor.set_state(if ready { State::Ready } else { State::Draining });
         if let Some(desk) = &mut self.desk {
             desk.on_duty();
         }
@@ -177,8 +198,11 @@ impl Signalling {
         let now_unix_secs = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
         let decision = match self.rules.decide(invite, source, &self.seals, now_unix_secs) {
             Ok(decision) => decision,
-            Err(refusal) => return self.refuse(call, refusal.status(), &[]),
+            Err(refusal) => return self.refuse_unfit(call, invite, source, refusal),
         };
+        let arrived = Instant::now();
+        let call_id = invite.headers.call_id().unwrap_or_default().to_owned();
+        let record = self.shared.open_record(&call_id, Some(&decision));
         let duty = self.duty.borrow().clone();
         match duty {
             Duty::Serving => {}
@@ -186,21 +210,22 @@ impl Signalling {
                 let over_tls = keeps_to_tls(source, &invite.uri);
                 return match elsewhere.for_caller(over_tls, source.remote.ip()) {
                     Some(listener) => {
-                        self.redirect(call, towards(listener, &invite.uri), &decision, now_unix_secs);
+                        let uri =
+                            self.rules.seal(towards(listener, &invite.uri), &decision, &self.seals, now_unix_secs);
+                        self.redirect(call, uri, record);
                     }
-                    None => self.refuse_for_now(call),
+                    None => self.refuse_for_now(call, record),
                 };
             }
-            Duty::Leaving => return self.refuse_for_now(call),
+            Duty::Leaving => return self.refuse_for_now(call, record),
         }
         if calls.len() >= self.calls_max {
-            return self.refuse(call, StatusCode::BUSY_HERE, &[]);
+            return self.refuse(call, Refusal::Full, &[], record);
         }
         let Some(plan) = self.shared.plans.get(&decision.plan).cloned() else {
-            return self.refuse(call, StatusCode::NOT_FOUND, &[]);
+            return self.refuse(call, Refusal::NoSuchAddress, &[], record);
         };
         let symmetric = self.rules.gateway(&decision.gateway).is_some_and(|gateway| gateway.symmetric_rtp);
-        let call_id = invite.headers.call_id().unwrap_or_default().to_owned();
         let arrival = Arrival {
             handle: call,
             decision,
@@ -210,6 +235,8 @@ impl Signalling {
             symmetric,
             local: source.local.ip(),
             call_id: call_id.clone(),
+            arrived,
+            record: Box::new(record),
         };
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
         calls.insert(call, Running { inbox, call_id: call_id.clone(), peer: source.remote.ip(), is_over: false });
@@ -225,19 +252,40 @@ impl Signalling {
         tokio::spawn(run_call(Arc::clone(&self.shared), arrival, commands.clone(), messages));
     }
 
-    fn redirect(&mut self, call: CallHandle, uri: SipUri, decision: &Decision, now_unix_secs: u64) {
-        let contact = NameAddr::new(self.rules.seal(uri, decision, &self.seals, now_unix_secs));
-        if self.agent.redirect(call, &[contact], Instant::now()).is_err() {
-            self.refuse_for_now(call);
+    fn redirect(&mut self, call: CallHandle, uri: SipUri, record: CallRecord) {
+        match self.agent.redirect(call, &[NameAddr::new(uri)], Instant::now()) {
+            Ok(()) => self.shared.tell_refused(record, OfferResult::Redirected, StatusCode::MOVED_TEMPORARILY),
+            Err(_) => self.refuse_for_now(call, record),
         }
     }
 
-    fn refuse_for_now(&mut self, call: CallHandle) {
+    fn refuse_for_now(&mut self, call: CallHandle, record: CallRecord) {
         let headers = [(HeaderName::RetryAfter, limits::RETRY_AFTER_SECS.to_string())];
-        self.refuse(call, StatusCode::SERVICE_UNAVAILABLE, &headers);
+        self.refuse(call, Refusal::Unavailable, &headers, record);
     }
 
-    fn refuse(&mut self, call: CallHandle, status: StatusCode, headers: &[(HeaderName, String)]) {
+    /// Refuses a call that the rules do not let in. Strangers leave no more than a count behind: their calls are not
+    /// worth a disk.
+    fn refuse_unfit(&mut self, call: CallHandle, invite: &Request, source: &Source, refusal: Refusal) {
+        tracing::debug!(remote = %source.remote, status = refusal.status().code(), "a call is not taken: it {refusal}");
+        if matches!(refusal, Refusal::UnknownGateway | Refusal::Disabled) {
+            self.shared.meters.refused(refusal);
+            self.shared.meters.offered(OfferResult::Rejected);
+            return self.reject(call, refusal.status(), &[]);
+        }
+        let mut record = self.shared.open_record(invite.headers.call_id().unwrap_or_default(), None);
+        record.dialled = invite.uri.user().map(|user| user.into()).unwrap_or_default();
+        record.called.clone_from(&record.dialled);
+        self.refuse(call, refusal, &[], record);
+    }
+
+    fn refuse(&mut self, call: CallHandle, why: Refusal, headers: &[(HeaderName, String)], record: CallRecord) {
+        self.shared.meters.refused(why);
+        self.shared.tell_refused(record, OfferResult::Rejected, why.status());
+        self.reject(call, why.status(), headers);
+    }
+
+    fn reject(&mut self, call: CallHandle, status: StatusCode, headers: &[(HeaderName, String)]) {
         self.load.send_modify(|load| load.refused += 1);
         // A caller who has gone meanwhile needs no answer.
         let _ = self.agent.reject(call, status, headers, Instant::now());
@@ -254,7 +302,7 @@ impl Signalling {
                 let warning = warning.map(|text| (HeaderName::Warning, text));
                 let retry_after = retry_after_secs.map(|secs| (HeaderName::RetryAfter, secs.to_string()));
                 let headers: Vec<_> = warning.into_iter().chain(retry_after).collect();
-                self.refuse(call, status, &headers);
+                self.reject(call, status, &headers);
                 Ok(())
             }
             FromCall::AnswerOffer(sdp) => agent.answer_offer(call, &sdp, now),
@@ -314,11 +362,18 @@ async fn run_call(
     commands: mpsc::Sender<(CallHandle, FromCall)>,
     mut inbox: mpsc::Receiver<ToCall>,
 ) {
-    let handle = arrival.handle;
-    match Call::accept(shared, arrival, commands.clone()).await {
+    let (handle, record) = (arrival.handle, arrival.record.clone());
+    match Call::accept(Arc::clone(&shared), arrival, commands.clone()).await {
         Ok(mut call) => call.run(&mut inbox).await,
         Err(refused) => {
             let (status, warning) = (refused.status, refused.warning);
+            // A caller who hung up before has been answered.
+            match inbox.try_recv() {
+                Ok(ToCall::Ended(_)) => {
+                    shared.tell_refused(*record, OfferResult::Cancelled, StatusCode::REQUEST_TERMINATED);
+                }
+                _ => shared.tell_refused(*record, OfferResult::Failed, status),
+            }
             let reject = FromCall::Reject { status, warning, retry_after_secs: refused.retry_after_secs };
             // Signalling that is gone takes no commands; the process is ending then.
             let _ = commands.send((handle, reject)).await;

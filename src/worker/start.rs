@@ -1,6 +1,7 @@
 //! Starting a worker from its configuration: the one place where configuration types become those of the cores.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,15 +20,21 @@ use postern_sip::session_timer::TimerOptions;
 use postern_sip::user_agent_options::UserAgentOptions;
 use postern_slots::{Contacts, NamedPort};
 use postern_store::{OpenError, PinKey, Recovered, SqliteStore};
+use postern_telemetry::call_labels;
+use postern_telemetry::labels::State;
+use postern_telemetry::{MetricsError, WorkerCells};
 use postern_transport::{ClientCertificates, Listening, TlsIdentity, Transport, TransportError, TransportOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::edges::Edges;
 use crate::limits;
 use crate::media::Media;
+use crate::meters::{self, Meters};
+use crate::monitor::Monitor;
 use crate::ports::PortPool;
 use crate::prompts::Prompts;
+use crate::records::RecordSink;
 use crate::shared::{PlanSettings, Shared};
 use crate::signalling::{CallNews, Duty, Load, Signalling};
 use crate::slot::{Desk, Seat, SeatError};
@@ -58,6 +65,12 @@ pub enum StartError {
     Random(#[from] getrandom::Error),
     #[error(transparent)]
     Seat(#[from] SeatError),
+    #[error("worker.metrics: {address}: {error}; another process has it, or the address is not ours")]
+    Listen { address: SocketAddr, error: std::io::Error },
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error("[worker.records]: {0}")]
+    Records(std::io::Error),
 }
 
 /// A worker at work.
@@ -72,6 +85,20 @@ pub struct Worker {
     /// What was recovered of earlier workers' recordings.
     pub recovered: Recovered,
     pub store: Arc<SqliteStore>,
+    /// What it counts, but for its media threads.
+    pub cells: Arc<WorkerCells>,
+    /// What happened in recent calls.
+    pub stories: Arc<Stories>,
+    shared: Arc<Shared>,
+    /// Serves metrics and health for as long as the worker is kept.
+    _telemetry: JoinSet<Infallible>,
+}
+
+impl Worker {
+    /// Opens the files of call records anew, so that they can be rotated by renaming them.
+    pub fn reopen_records(&self) {
+        self.shared.records.reopen();
+    }
 }
 
 /// Starts the worker of a slot (0 is A) that stands alone: store opened, ports bound, prompts loaded. When this returns
@@ -92,16 +119,22 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
     let mailbox = config.mailbox.as_ref().ok_or(StartError::Missing("mailbox"))?;
     let (store, recovered) = SqliteStore::open(store_options(mailbox)?).await?;
     let store = Arc::new(store);
+    let threads = Media::count(worker.media_threads as usize);
+    let monitor = Monitor::new(threads)?;
+    let cells = monitor.cells();
+    let address = worker.metrics[slot];
+    let telemetry = monitor.serve(address).await.map_err(|error| StartError::Listen { address, error })?;
     let listening = listening(worker, slot);
     let transport = Transport::bind(TransportOptions {
         listening: listening.clone(),
         tls: worker.identity.as_ref().map(tls_identity),
+        on_report: Arc::new(|report| meters::on_report(&report)),
         ..TransportOptions::default()
     })?;
     let bound: Vec<SocketAddr> = listening.tcp.iter().chain(&listening.tls).copied().collect();
     let rules = Arc::new(config.call_rules(&worker.routers, &bound, worker.identity.as_ref())?);
     let shared = Arc::new(Shared {
-        media: Media::start(worker.media_threads as usize).map_err(StartError::Media)?,
+        media: Media::start_counting(threads, |number| monitor.thread(number)).map_err(StartError::Media)?,
         ports: PortPool::new(
             worker.rtp_ports.first,
             worker.rtp_ports.last,
@@ -112,13 +145,18 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
         prompts: Prompts::load(mailbox.prompts.as_deref()).map_err(|error| StartError::Prompts(error.to_string()))?,
         identity: Arc::new(dtls_identity()?),
         codecs: worker.codecs.iter().map(|codec| sip_codec(*codec)).collect(),
-        edges: Edges::start(&worker.edges).map_err(|error| StartError::Edges(error.to_string()))?,
+        edges: Edges::start_counting(&worker.edges, Arc::clone(&cells))
+            .map_err(|error| StartError::Edges(error.to_string()))?,
         unix_origin: (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         media_timeout: Duration::from_secs(worker.media_timeout_secs.into()),
-        on_event: Box::new(|_| {}),
         plans: plans(config, mailbox)?,
+        meters: Meters::new(Arc::clone(&cells)),
+        records: RecordSink::start(&worker.records, Arc::clone(&cells)).map_err(StartError::Records)?,
         stories: Arc::new(Stories::new(worker.recent_calls, worker.recent_calls_mib)),
+        server: server_name(worker),
+        slot: ["a", "b"].get(slot).copied(),
     });
+    note_start(&cells, worker, slot, seat.as_ref().map_or(1, |seat| seat.generation), &recovered);
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let (duty, duties) = watch::channel(Duty::Serving);
@@ -136,15 +174,50 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
         agent: UserAgent::new(agent_options(config, worker, slot), seed),
         rules,
         seals: config.seals(),
-        shared,
+        shared: Arc::clone(&shared),
+        monitor,
         calls_max: config.um.as_ref().map_or(usize::MAX, |um| um.max_calls as usize),
         duty: duties,
         load,
         news: tell,
         desk,
     };
+    signalling.monitor.set_state(State::Ready);
     let task = tokio::spawn(signalling.run());
-    Ok(Worker { duty, load: loads, news, task, listening, recovered, store })
+    Ok(Worker {
+        duty,
+        load: loads,
+        news,
+        task,
+        listening,
+        recovered,
+        store,
+        cells,
+        stories: Arc::clone(&shared.stories),
+        shared,
+        _telemetry: telemetry,
+    })
+}
+
+/// Who we are in records.
+fn server_name(worker: &WorkerConfig) -> String {
+    match (&worker.identity, worker.addresses.first()) {
+        (Some(identity), _) => identity.host.clone(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+/// Sets the gauges that stay as they are.
+fn note_start(cells: &WorkerCells, worker: &WorkerConfig, slot: usize, generation: u64, recovered: &Recovered) {
+    if let Some(label) = call_labels::Slot::ALL.get(slot) {
+        cells.generation.set(*label, generation);
+    }
+    if let Some(identity) = &worker.identity {
+        let expiry = identity.certificate.material.not_after_unix_secs;
+        cells.certificate_expiry.set((), u64::try_from(expiry).unwrap_or(0));
+    }
+    cells.recordings_recovered.add((), recovered.messages.len() as u64);
 }
 
 /// The store of a configuration.

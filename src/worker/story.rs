@@ -7,18 +7,12 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use postern_ice::story::Story as IceStory;
 use postern_media::report::Report;
+use postern_sip::trace::{Traced, Way};
 
+use crate::media::Closed;
 use crate::records::CallRecord;
 use crate::service_limits::{STORIES_UNDER_WAY_MAX, STORY_END_BYTES_MAX, STORY_LINE_MAX, STORY_LINES_MAX};
-
-/// Which way a SIP message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    Received,
-    Sent,
-}
 
 /// A call that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,29 +61,44 @@ impl Stories {
         Self { kept: Mutex::default(), calls_max: calls_max as usize, bytes_max: (mib as usize) << 20 }
     }
 
-    /// A SIP message of a call went by: its first line, and its CSeq. The first one begins the story.
-    pub fn note_sip(&self, call_id: &str, way: Way, first_line: &str, cseq: &str) {
-        let arrow = match way {
+    /// A call comes. One that is known already goes on: its name is the peer's to choose.
+    pub fn begin(&self, call_id: &str) {
+        self.begin_at(Timestamp::now(), call_id);
+    }
+
+    fn begin_at(&self, at: Timestamp, call_id: &str) {
+        let mut kept = self.kept();
+        self.shrink(&mut kept);
+        if kept.stories.contains_key(call_id) {
+            kept.reopen(call_id);
+        } else if kept.bytes < self.bytes_max {
+            kept.begin(call_id, at);
+        }
+    }
+
+    /// A SIP message went by. Those of no call that is known are passed over.
+    pub fn note_sip(&self, traced: &Traced) {
+        let arrow = match traced.way {
             Way::Received => "-->",
             Way::Sent => "<--",
         };
-        self.line(call_id, Timestamp::now(), &format!("{arrow} {}  (CSeq {cseq})", gist(first_line)));
+        self.line(&traced.call_id, Timestamp::now(), &format!("{arrow} {}  (CSeq {})", traced.gist, traced.cseq));
     }
 
-    /// Something else of interest happened to a call.
+    /// Something else of interest happened to a call that is known.
     pub fn note(&self, call_id: &str, what: &str) {
         self.line(call_id, Timestamp::now(), what);
     }
 
     fn line(&self, call_id: &str, at: Timestamp, text: &str) {
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(STORY_LINE_MAX).collect();
         let mut kept = self.kept();
+        if !kept.stories.contains_key(call_id) {
+            return;
+        }
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(STORY_LINE_MAX).collect();
         self.shrink(&mut kept);
         // Calls under way alone fill the room: their stories do without this line.
         let is_full = kept.bytes >= self.bytes_max;
-        if !kept.stories.contains_key(call_id) && (is_full || !kept.begin(call_id, at)) {
-            return;
-        }
         kept.change(call_id, |story| match is_full {
             true => story.left_out += 1,
             false => story.push(Line { at, text }),
@@ -98,17 +107,17 @@ impl Stories {
     }
 
     /// A call is over.
-    pub fn end(&self, record: &CallRecord, media: Option<&Report>, ice: Option<&IceStory>) {
-        self.end_at(Timestamp::now(), record, media, ice);
+    pub fn end(&self, record: &CallRecord, media: Option<&Closed>) {
+        self.end_at(Timestamp::now(), record, media);
     }
 
-    fn end_at(&self, at: Timestamp, record: &CallRecord, media: Option<&Report>, ice: Option<&IceStory>) {
+    fn end_at(&self, at: Timestamp, record: &CallRecord, media: Option<&Closed>) {
         let mut kept = self.kept();
         let call_id = &record.call_id;
         if !kept.stories.contains_key(call_id) && !kept.begin(call_id, record.started) {
             return;
         }
-        let end = end_of(record, media, ice);
+        let end = end_of(record, media);
         let was_over = kept.stories.get(call_id).is_some_and(|story| story.ended.is_some());
         kept.change(call_id, |story| {
             story.ended = Some(at);
@@ -173,6 +182,15 @@ impl Kept {
         true
     }
 
+    /// A call that ended goes on after all.
+    fn reopen(&mut self, call_id: &str) {
+        self.ended.retain(|ended| ended != call_id);
+        self.change(call_id, |story| {
+            story.ended = None;
+            story.end.clear();
+        });
+    }
+
     fn change(&mut self, call_id: &str, change: impl FnOnce(&mut Story)) {
         let Some(story) = self.stories.get_mut(call_id) else { return };
         change(story);
@@ -231,16 +249,8 @@ impl Story {
     }
 }
 
-/// A request's method, or a response's status and reason; nothing else of the line, which may name a subscriber.
-fn gist(first_line: &str) -> &str {
-    match first_line.strip_prefix("SIP/2.0 ") {
-        Some(status) => status,
-        None => first_line.split(' ').next().unwrap_or_default(),
-    }
-}
-
 /// The record, the counters of the media, and what ICE tried.
-fn end_of(record: &CallRecord, media: Option<&Report>, ice: Option<&IceStory>) -> String {
+fn end_of(record: &CallRecord, media: Option<&Closed>) -> String {
     let mut text = String::new();
     if let Ok(serde_json::Value::Object(columns)) = serde_json::to_value(record) {
         for (name, value) in columns.iter().filter(|(name, _)| *name != "event" && *name != "record") {
@@ -248,7 +258,7 @@ fn end_of(record: &CallRecord, media: Option<&Report>, ice: Option<&IceStory>) -
             let _ = writeln!(text, "{name:<22}{value}");
         }
     }
-    if let Some(report) = media {
+    if let Some(report) = media.and_then(|closed| closed.report.as_ref()) {
         let Report { frames_audio, frames_concealed, frames_comfort_noise, frames_nothing, frames_on_hold, .. } =
             report;
         let _ = writeln!(
@@ -257,7 +267,7 @@ fn end_of(record: &CallRecord, media: Option<&Report>, ice: Option<&IceStory>) -
              noise, {frames_nothing} nothing, {frames_on_hold} on hold"
         );
     }
-    if let Some(story) = ice {
+    if let Some(story) = media.and_then(|closed| closed.story.as_ref()) {
         let _ = write!(text, "{story}");
     }
     if text.len() > STORY_END_BYTES_MAX {
@@ -273,6 +283,9 @@ mod tests {
     use std::time::Duration;
 
     use postern_media::report::NoAudio;
+    use postern_sip::fields::CSeq;
+    use postern_sip::trace::Gist;
+    use postern_sip::{Method, StatusCode};
 
     use super::*;
 
@@ -293,10 +306,12 @@ mod tests {
     #[test]
     fn a_story_tells_the_ladder_and_the_end() {
         let stories = Stories::new(10, 1);
+        stories.begin_at(at(0), "a");
         stories.line("a", at(0), "--> INVITE  (CSeq 1 INVITE)");
         stories.line("a", at(12), "<-- 200 OK  (CSeq 1 INVITE)");
         assert!(stories.render("a").unwrap().ends_with("under way\n"));
-        stories.end_at(at(3_012), &record("a"), Some(&Report { frames_audio: 7, ..Report::default() }), None);
+        let report = Some(Report { frames_audio: 7, ..Report::default() });
+        stories.end_at(at(3_012), &record("a"), Some(&Closed { report, story: None, ignored: 0 }));
         let text = stories.render("a").unwrap();
         for line in [
             "call a, begun 2027-01-15T08:00:00Z\n",
@@ -316,20 +331,40 @@ mod tests {
     #[test]
     fn of_a_message_only_method_or_status_is_told() {
         let stories = Stories::new(10, 1);
-        stories.note_sip("a", Way::Received, "INFO sip:4711@worker.example.test SIP/2.0", "2 INFO");
-        stories.note_sip("a", Way::Sent, "SIP/2.0 481 Gone\r\nX: y", "2 INFO");
+        let traced = |call_id: &str, way, gist| {
+            let cseq = CSeq { number: 2, method: Method::Info };
+            stories.note_sip(&Traced { way, call_id: call_id.into(), gist, cseq });
+        };
+        stories.begin("a");
+        traced("a", Way::Received, Gist::Request(Method::Info));
+        traced("a", Way::Sent, Gist::Response(StatusCode::CALL_DOES_NOT_EXIST));
+        traced("b", Way::Received, Gist::Request(Method::Options));
         let text = stories.render("a").unwrap();
-        assert!(text.contains("--> INFO  (CSeq 2 INFO)") && !text.contains("4711"), "{text}");
-        assert!(text.contains("<-- 481 Gone  X: y"), "{text}");
+        assert!(text.contains("--> INFO  (CSeq 2 INFO)"), "{text}");
+        assert!(text.contains("<-- 481 "), "{text}");
         assert_eq!(text.lines().count(), 4);
+        assert_eq!(stories.render("b"), None, "what belongs to no call has no story");
+    }
+
+    #[test]
+    fn a_call_that_comes_again_goes_on_in_its_story() {
+        let stories = Stories::new(2, 1);
+        for _ in 0..3 {
+            stories.begin("a");
+            stories.note("a", "again");
+            assert!(stories.render("a").unwrap().contains("under way\n"));
+            stories.end(&record("a"), None);
+        }
+        assert_eq!(stories.render("a").unwrap().matches("again").count(), 3);
+        assert_eq!((stories.list().len(), stories.kept().ended.len()), (1, 1));
     }
 
     #[test]
     fn only_so_many_calls_are_remembered() {
         let stories = Stories::new(3, 1);
         for call in 0..10 {
-            stories.line(&call.to_string(), at(call), "--> INVITE");
-            stories.end_at(at(call + 1), &CallRecord { started: at(call), ..record(&call.to_string()) }, None, None);
+            stories.begin_at(at(call), &call.to_string());
+            stories.end_at(at(call + 1), &CallRecord { started: at(call), ..record(&call.to_string()) }, None);
         }
         let known: Vec<_> = stories.list().into_iter().map(|call| call.call_id).collect();
         assert_eq!(known, ["9", "8", "7"]);
@@ -340,10 +375,11 @@ mod tests {
         let stories = Stories::new(1_000_000, 1);
         for call in 0..2_000 {
             let name = format!("{call}-{}", "n".repeat(500));
+            stories.begin_at(at(0), &name);
             for line in 0..20 {
                 stories.line(&name, at(line), &"x".repeat(10_000));
             }
-            stories.end_at(at(99), &record(&name), None, None);
+            stories.end_at(at(99), &record(&name), None);
         }
         let kept = stories.kept();
         assert!(kept.bytes <= 1 << 20 && kept.stories.len() < 400, "{} bytes", kept.bytes);
@@ -355,6 +391,7 @@ mod tests {
     #[test]
     fn calls_under_way_leave_lines_out_when_the_room_is_full() {
         let stories = Stories::new(3, 1);
+        (0..1_000).for_each(|call| stories.begin_at(at(0), &call.to_string()));
         for round in 0..20 {
             for call in 0..1_000 {
                 stories.line(&call.to_string(), at(round), &"x".repeat(200));
@@ -363,13 +400,14 @@ mod tests {
         let room = 1 << 20;
         assert!(stories.kept().bytes < room + 1_000, "{}", stories.kept().bytes);
         assert!(stories.render("0").unwrap().contains("lines are left out here"));
-        stories.end_at(at(99), &record("0"), None, None);
+        stories.end_at(at(99), &record("0"), None);
         assert!(stories.kept().bytes < room, "a call that ended makes room");
     }
 
     #[test]
     fn a_long_call_keeps_its_beginning_and_its_end() {
         let stories = Stories::new(3, 1);
+        stories.begin_at(at(0), "a");
         for line in 0..1_000 {
             stories.line("a", at(line), &format!("line {line}."));
         }
@@ -383,7 +421,7 @@ mod tests {
     fn calls_under_way_are_bounded_too() {
         let stories = Stories::new(3, 64);
         for call in 0..=STORIES_UNDER_WAY_MAX {
-            stories.note(&call.to_string(), "--> INVITE");
+            stories.begin(&call.to_string());
         }
         assert_eq!(stories.list().len(), STORIES_UNDER_WAY_MAX);
     }
