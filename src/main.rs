@@ -41,6 +41,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Run a mailbox worker, as the UM service does
+    #[cfg(feature = "worker")]
+    Worker(WorkerArgs),
     /// Run every role on this machine's loopback, with nothing to prepare and nothing left behind
     #[cfg(feature = "up")]
     Up(tools::up::Args),

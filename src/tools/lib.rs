@@ -2,6 +2,8 @@
 
 pub mod certs;
 pub mod check;
+#[cfg(feature = "mailbox")]
+mod configuration;
 pub mod doctor;
 mod doctor_client;
 mod doctor_failure;
@@ -21,6 +23,14 @@ mod doctor_token;
 mod doctor_turn;
 mod doctor_wire;
 pub mod firewall;
+#[cfg(feature = "mailbox")]
+pub mod mailbox;
+#[cfg(feature = "mailbox")]
+mod mailbox_desk;
+#[cfg(feature = "mailbox")]
+mod mailbox_listing;
+#[cfg(feature = "mailbox")]
+mod mailbox_pin;
 pub mod output;
 #[cfg(any(test, feature = "edge"))]
 mod scratch;
