@@ -44,6 +44,8 @@ pub struct Args {
 pub enum Usage {
     Server,
     Client,
+    /// A SIP role: server of who calls it, client of the next hop.
+    Both,
 }
 
 /// A certificate and its private key, both PEM.
@@ -91,10 +93,12 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, first.as_str());
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match usage {
-            Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
-            Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
+        let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+        params.extended_key_usages = match usage {
+            Usage::Server => vec![server],
+            Usage::Client => vec![client],
+            Usage::Both => vec![server, client],
+        };
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
@@ -162,7 +166,19 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
 /// # Errors
 /// When it exists (a symbolic link counts), or cannot be written.
 pub fn write_new(path: &Path, contents: &str) -> Result<()> {
-    let mode = if path.extension().is_some_and(|extension| extension == "key") { 0o600 } else { 0o644 };
+    let is_key = path.extension().is_some_and(|extension| extension == "key");
+    write_with_mode(path, contents, if is_key { 0o600 } else { 0o644 })
+}
+
+/// As [`write_new`], for its owner alone whatever the name.
+///
+/// # Errors
+/// As `write_new`.
+pub fn write_private(path: &Path, contents: &str) -> Result<()> {
+    write_with_mode(path, contents, 0o600)
+}
+
+fn write_with_mode(path: &Path, contents: &str, mode: u32) -> Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

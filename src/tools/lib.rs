@@ -32,8 +32,32 @@ mod mailbox_listing;
 #[cfg(feature = "mailbox")]
 mod mailbox_pin;
 pub mod output;
-#[cfg(any(test, feature = "edge"))]
+#[cfg(feature = "up")]
+mod phone;
+#[cfg(feature = "up")]
+mod phone_media;
+#[cfg(feature = "up")]
+mod phone_sound;
+#[cfg(any(test, feature = "up"))]
 mod scratch;
 pub mod token;
-#[cfg(feature = "edge")]
+#[cfg(feature = "up")]
+mod try_steps;
+#[cfg(feature = "up")]
+mod try_story;
+#[cfg(feature = "up")]
+mod try_verdict;
+#[cfg(feature = "up")]
 pub mod up;
+#[cfg(feature = "up")]
+mod up_mailboxes;
+#[cfg(feature = "up")]
+mod up_metrics;
+#[cfg(feature = "up")]
+mod up_ports;
+#[cfg(feature = "up")]
+mod up_premises;
+#[cfg(feature = "up")]
+mod up_roles;
+#[cfg(feature = "up")]
+mod up_text;

@@ -31,7 +31,7 @@ fn unless_left(written: io::Result<()>) -> io::Result<()> {
 
 /// Waits until whoever reads standard output has left; for ever where that cannot be seen, as with a file.
 /// Needs a tokio runtime.
-#[cfg(feature = "edge")]
+#[cfg(feature = "up")]
 pub async fn reader_left() {
     use std::os::fd::AsFd;
     use tokio::io::Interest;
