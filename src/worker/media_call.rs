@@ -290,20 +290,15 @@ impl CallMedia {
         }
         while let Some(event) = agent.poll_event() {
             if self.closing.is_none() {
-                self.on_ice(event, now);
+                self.on_ice(&agent, event, now);
             }
         }
         self.agent = Some(agent);
     }
 
-    fn on_ice(&mut self, event: IceEvent, now: Instant) {
+    fn on_ice(&mut self, agent: &Agent, event: IceEvent, now: Instant) {
         match event {
-            IceEvent::Gathered => {
-                if let Some(agent) = &self.agent {
-                    let description = agent.description();
-                    self.tell(MediaEvent::Gathered(Box::new(description)));
-                }
-            }
+            IceEvent::Gathered => self.tell(MediaEvent::Gathered(Box::new(agent.description()))),
             IceEvent::PairSelected { component, pair, .. } => {
                 if let Some(stream) = &mut self.stream {
                     stream.set_ice_selected(to_media(component), true, now);
