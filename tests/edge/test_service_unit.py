@@ -1,4 +1,4 @@
-"""The systemd unit: no root, one capability, closed as far as a relay can be."""
+"""The systemd units: no root, one capability, closed as far as their roles can be."""
 
 import configparser
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from edge_process import REPOSITORY
 
-UNIT = os.path.join(REPOSITORY, "config", "postern-edge.service")
+ROLES = ["edge", "router", "um"]
 EXPOSURE_MAX = 2.0
 
 
@@ -23,31 +23,44 @@ class Directives(dict):
             super().__setitem__(key, value)
 
 
-@pytest.fixture(scope="module")
-def service():
+def unit_of(role):
+    return os.path.join(REPOSITORY, "config", f"postern-{role}.service")
+
+
+def directives(role):
     parser = configparser.RawConfigParser(dict_type=Directives, strict=False, comment_prefixes=("#",))
     parser.optionxform = str
-    parser.read(UNIT)
+    parser.read(unit_of(role))
     return {key: value.split("\n") for key, value in parser["Service"].items()}
 
 
-def test_the_unit_scores_at_most_two(tool):
+@pytest.fixture(params=ROLES)
+def role(request):
+    return request.param
+
+
+@pytest.fixture
+def service(role):
+    return directives(role)
+
+
+def test_the_unit_scores_at_most_two(tool, role):
     threshold = str(round(EXPOSURE_MAX * 10))
-    command = [tool("systemd-analyze"), "security", "--offline=true", f"--threshold={threshold}", UNIT]
+    command = [tool("systemd-analyze"), "security", "--offline=true", f"--threshold={threshold}", unit_of(role)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    exposure = re.search(r"Overall exposure level for postern-edge.service: ([0-9.]+)", done.stdout)
+    exposure = re.search(rf"Overall exposure level for postern-{role}.service: ([0-9.]+)", done.stdout)
     assert float(exposure.group(1)) <= EXPOSURE_MAX
 
 
-def test_systemd_understands_every_line_of_the_unit(tool, tmp_path):
+def test_systemd_understands_every_line_of_the_unit(tool, role, tmp_path):
     """Unknown keys and values are warned of, which does not fail by itself."""
-    unit = tmp_path / "postern-edge.service"
-    with open(UNIT) as file:
+    unit = tmp_path / f"postern-{role}.service"
+    with open(unit_of(role)) as file:
         # The binary is not installed where tests run.
         unit.write_text(re.sub(r"^(ExecStart=)\S+", r"\1/bin/true", file.read(), flags=re.MULTILINE))
     done = subprocess.run([tool("systemd-analyze"), "verify", unit], capture_output=True, text=True)
-    about_it = [line for line in done.stderr.splitlines() if "postern-edge" in line]
+    about_it = [line for line in done.stderr.splitlines() if f"postern-{role}" in line]
     assert (done.returncode, about_it) == (0, [])
 
 
@@ -63,12 +76,20 @@ def test_the_service_tells_when_it_is_ready_and_takes_a_reload(service):
     assert service["KillSignal"] == ["SIGTERM"]
 
 
-def test_systemd_waits_longer_than_a_drain_may_take(service):
+@pytest.mark.parametrize("role, key", [("edge", "deadline_secs"), ("um", "call_secs_max")])
+def test_systemd_waits_longer_than_a_drain_may_take(role, key):
     with open(os.path.join(REPOSITORY, "config", "postern.toml")) as file:
-        deadline = re.search(r"^#?deadline_secs = (\d+)$", file.read(), flags=re.MULTILINE)
-    assert int(service["TimeoutStopSec"][0]) > int(deadline.group(1))
+        longest = re.search(rf"^#?{key} = (\d+)$", file.read(), flags=re.MULTILINE)
+    assert int(directives(role)["TimeoutStopSec"][0]) > int(longest.group(1))
 
 
-def test_the_families_that_an_edge_needs_are_allowed(service):
+def test_the_families_that_a_role_needs_are_allowed(service):
     families = set(service["RestrictAddressFamilies"][0].split())
     assert families == {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
+
+
+def test_systemd_leaves_the_workers_alone_and_their_sockets_where_they_are():
+    um = directives("um")
+    assert um["KillMode"] == ["process"]
+    assert um["RuntimeDirectoryPreserve"] == ["yes"]
+    assert um["Restart"] == ["always"], "one that left its workers is followed by another"
