@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_ice::candidate::Component;
-use postern_ice::io::{EdgeServer, LocalSocket, Role, Settings};
+use postern_ice::io::{EdgeId, EdgeServer, LocalSocket, Role, Settings};
+use postern_ice::limits::GATHER_TIMEOUT;
 use postern_ice::sdp::Description;
 use postern_mailbox::Input;
 use postern_sip::StatusCode;
@@ -25,8 +26,8 @@ use crate::call_io::FromCall;
 use crate::media::{Command, MediaEvent, Opening};
 use crate::shared::Shared;
 
-/// How long candidates are gathered before the call is answered with what there is.
-const GATHERING: Duration = Duration::from_secs(3);
+/// How long a call waits for its candidates before it does without ICE. The agent tells what it has well before.
+const GATHERING: Duration = GATHER_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// What the peer waits for until ICE has gathered again.
 pub(crate) enum Owed {
@@ -121,18 +122,24 @@ impl Call {
         Ok(call)
     }
 
-    /// Waits for our candidates; what else the media tells meanwhile is of no use yet.
+    /// Waits for our candidates.
     async fn gather(&mut self) {
-        let gathered = async {
-            while let Some(event) = self.events.recv().await {
-                if let MediaEvent::Gathered(description) = event {
-                    return Some(*description);
+        let given_up = tokio::time::Instant::now() + GATHERING;
+        while let Ok(Some(event)) = tokio::time::timeout_at(given_up, self.events.recv()).await {
+            match event {
+                MediaEvent::Gathered(description) => {
+                    self.description = Some(*description);
+                    return;
                 }
+                MediaEvent::EdgeFailed { edge, why, .. } => self.on_edge_failed(edge, why),
+                _ => {}
             }
-            None
-        };
-        // The agent has its own limits; this one is for a media thread that is too far behind.
-        self.description = tokio::time::timeout(GATHERING, gathered).await.ok().flatten();
+        }
+    }
+
+    fn on_edge_failed(&mut self, edge: EdgeId, why: EdgeFailure) {
+        self.end.edge_failure = Some(why);
+        self.shared.edges.note(edge, why);
     }
 
     /// Answers the INVITE: with our answer, or with our offer.
@@ -284,8 +291,7 @@ impl Call {
             MediaEvent::ConsentLost { ever_answered: false } => {}
             MediaEvent::PairQuiet => self.look_for_another_way().await,
             MediaEvent::EdgeFailed { edge, why, in_use } => {
-                self.end.edge_failure = Some(why);
-                self.shared.edges.note(edge, why);
+                self.on_edge_failed(edge, why);
                 if in_use {
                     self.end.edge_died = true;
                     self.look_for_another_way().await;

@@ -155,8 +155,8 @@ mod tests {
         let busy = std::net::UdpSocket::bind((LOOPBACK, 41_021)).unwrap();
         let pair = pool.lease(LOOPBACK).unwrap();
         assert_eq!(pair.rtp.local_addr().port(), 41_022);
-        assert_eq!(pool.count(Instant::now()), Pairs { all: 2, free: 0 });
         assert_eq!(pool.lease(LOOPBACK).map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(pool.count(Instant::now()), Pairs { all: 2, free: 0 });
         drop((pair, busy));
         assert_eq!(pool.lease(LOOPBACK).map(drop).unwrap_err().kind(), io::ErrorKind::AddrInUse, "pairs rest");
     }
