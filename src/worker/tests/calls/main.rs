@@ -1,10 +1,15 @@
 //! Whole calls over loopback: a phone calls a worker, leaves a message, hears it again.
 
+mod no_audio;
 mod phone;
+mod relayed;
+mod site;
+mod slot;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phone::Phone;
 use postern_config::{Source, load_source};
@@ -12,7 +17,7 @@ use postern_mailbox::{AudioId, Message, Pin, PlanName, Store};
 use postern_media::{compare, g711};
 use postern_sip::offer_answer_capabilities::{Codec, OfferKeying};
 use postern_store::NewMailbox;
-use postern_worker::{Duty, Worker};
+use postern_worker::{Duty, Seat, Worker};
 
 /// A worker with Alice's mailbox, in a directory of its own.
 struct Lab {
@@ -27,7 +32,7 @@ impl Drop for Lab {
     }
 }
 
-fn configuration(directory: &Path, port: u16) -> String {
+fn configuration(directory: &Path, port: u16, more: &str) -> String {
     let directory = directory.display();
     format!(
         r#"
@@ -50,6 +55,9 @@ dial_plan = "office"
 name = "office"
 pilots = ["7000"]
 digits = 4
+[worker.records]
+json = "{directory}/calls.json"
+{more}
 "#,
         port + 2,
         port + 4,
@@ -59,16 +67,30 @@ digits = 4
 
 impl Lab {
     async fn new() -> Self {
+        Self::seated(|_| None).await
+    }
+
+    /// With more in its configuration than others.
+    async fn with(more: &str) -> Self {
+        Self::set_up(more, |_| None).await
+    }
+
+    /// In the seat that is given for its directory.
+    async fn seated(seat: impl FnOnce(&Path) -> Option<Seat>) -> Self {
+        Self::set_up("", seat).await
+    }
+
+    async fn set_up(more: &str, seat: impl FnOnce(&Path) -> Option<Seat>) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 25_065 + 20 * number;
         let directory = std::env::temp_dir().join(format!("postern-worker-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let source = Source::text("worker.toml", &configuration(&directory, port), &directory);
+        let source = Source::text("worker.toml", &configuration(&directory, port, more), &directory);
         let loaded = load_source(&source, &[]).unwrap_or_else(|faults| {
             panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         });
-        let worker = postern_worker::start(&loaded.config, 0).await.unwrap();
+        let worker = postern_worker::start_in(&loaded.config, 0, seat(&directory)).await.unwrap();
         let alice = NewMailbox {
             plan: PlanName("office".into()),
             addresses: vec!["1001".parse().unwrap()],
@@ -85,6 +107,20 @@ impl Lab {
 
     fn uri(&self, user: &str) -> String {
         format!("sip:{user}@127.0.0.1:{};transport=tcp", self.port)
+    }
+
+    /// The records of calls, once there are so many.
+    async fn records(&self, count: usize) -> Vec<serde_json::Value> {
+        let begun = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.directory.join("calls.json")).unwrap_or_default();
+            let records: Vec<_> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            if records.len() >= count {
+                return records;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{} records, not {count}", records.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn messages(&self) -> Vec<Message> {

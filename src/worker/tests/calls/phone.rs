@@ -1,17 +1,22 @@
 //! A phone: calls, speaks, presses keys, listens, hangs up. Signalling by the user agent, media by the worker's threads,
 //! which know nothing of who answers.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use postern_ice::candidate::Component;
+use postern_ice::candidate::{Component, Kind};
+use postern_ice::io::{EdgeServer, LocalSocket, PairInfo, Role, Settings};
+use postern_ice::sdp::Description;
 use postern_media::digit::Digit;
 use postern_media::dtls::DtlsIdentity;
 use postern_media::event::Event as StreamEvent;
-use postern_media::session::Options;
+use postern_media::session::{Options, Session};
 use postern_sip::offer_answer::OfferAnswer;
-use postern_sip::offer_answer_capabilities::{Capabilities, Codec, Local, OfferKeying};
+use postern_sip::offer_answer_capabilities::{Capabilities, Codec, Local, LocalIce, OfferKeying};
+use postern_sip::offer_answer_media::Media as Agreed;
+use postern_sip::sdp::SessionDescription;
+use postern_sip::sdp_ice::IceCandidate;
 use postern_sip::sdp_media::Direction;
 use postern_sip::user_agent_io::{CallHandle, EndCause, Invite};
 use postern_sip::user_agent_options::UserAgentOptions;
@@ -27,6 +32,35 @@ const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Nothing takes longer on a machine that is not ill.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How a phone behaves.
+pub struct Manner {
+    pub codec: Codec,
+    pub keying: OfferKeying,
+    pub direction: Direction,
+    /// Where its media comes from.
+    pub host: IpAddr,
+    /// Where it says that its media is, if that is not so.
+    pub claims: Option<IpAddr>,
+    pub ice: Ice,
+    /// What it makes of the agreement; without one it neither sends nor takes media.
+    pub bend: fn(Session) -> Option<Session>,
+}
+
+/// How a phone does ICE.
+pub enum Ice {
+    Not,
+    /// It tells candidates, and answers nothing.
+    Deaf,
+    /// By relays of its own alone.
+    Relayed(Vec<EdgeServer>),
+}
+
+impl Manner {
+    pub fn new(codec: Codec, keying: OfferKeying) -> Self {
+        Self { codec, keying, direction: Direction::SendRecv, host: HOST, claims: None, ice: Ice::Not, bend: Some }
+    }
+}
+
 pub struct Phone {
     transport: Transport,
     agent: UserAgent,
@@ -37,6 +71,17 @@ pub struct Phone {
     /// All that was heard since the answer, at 8 kHz.
     pub heard: Vec<i16>,
     pub ended: Option<EndCause>,
+    /// The way of RTP, once ICE has chosen it: the last pair, and how often it changed.
+    pub pair: Option<PairInfo>,
+    pub pairs: usize,
+    /// Offers of the worker's that were answered.
+    pub answered_offers: usize,
+    negotiation: OfferAnswer,
+    local: Local,
+    identity: Arc<DtlsIdentity>,
+    bend: fn(Session) -> Option<Session>,
+    servers: Vec<EdgeServer>,
+    owed: Option<SessionDescription>,
     _threads: Media,
 }
 
@@ -48,19 +93,50 @@ fn identity() -> Arc<DtlsIdentity> {
 impl Phone {
     /// Calls `uri` as `from`, with one codec and one way to key the media, and waits for the answer.
     pub async fn call(from: &str, uri: &str, codec: Codec, keying: OfferKeying) -> Result<Self, EndCause> {
+        Self::dial(from, uri, Manner::new(codec, keying)).await
+    }
+
+    /// As [`call`](Self::call), in this manner.
+    pub async fn dial(from: &str, uri: &str, manner: Manner) -> Result<Self, EndCause> {
         let identity = identity();
         let capabilities = Capabilities {
-            offer: keying,
-            ..agreement::capabilities(&[codec], postern_dialplan::Security::Unsecured, false, &identity)
+            offer: manner.keying,
+            ..agreement::capabilities(&[manner.codec], postern_dialplan::Security::Unsecured, false, &identity)
         };
         let mut negotiation = OfferAnswer::new(capabilities, seed());
-        let pair = PortPool::new(42_000, 43_999, Duration::ZERO).lease(HOST).unwrap();
-        let (rtp, rtcp) = (pair.rtp.local_addr(), pair.rtcp.local_addr());
+        let pair = PortPool::new(42_000, 43_999, Duration::ZERO).lease(manner.host).unwrap();
+        let [mut rtp, mut rtcp] = [pair.rtp.local_addr(), pair.rtcp.local_addr()];
         let threads = Media::start(1).unwrap();
         let sockets = vec![(Component::RTP, pair.rtp), (Component::RTCP, pair.rtcp)];
-        let opening = Opening { sockets, leases: vec![pair.lease], ice: None, seed: seed() };
-        let (media, events) = threads.open(opening).unwrap();
-        let offer = negotiation.offer(&Local { rtp, rtcp, ice: None, direction: Direction::SendRecv });
+        let local = |component, address| LocalSocket { component, address };
+        let servers = if let Ice::Relayed(servers) = &manner.ice { servers.clone() } else { Vec::new() };
+        let settings = matches!(manner.ice, Ice::Relayed(_)).then(|| Settings {
+            role: Role::Controlling,
+            mux: false,
+            sockets: vec![local(Component::RTP, rtp), local(Component::RTCP, rtcp)],
+            stun_servers: Vec::new(),
+            edges: servers.clone(),
+            relay_only: true,
+        });
+        let opening = Opening { sockets, leases: vec![pair.lease], ice: settings, seed: seed() };
+        let (media, mut events) = threads.open(opening).unwrap();
+        let ice = match &manner.ice {
+            Ice::Not => None,
+            Ice::Deaf => Some(deaf([rtp, rtcp])),
+            Ice::Relayed(_) => {
+                let described = gathered(&mut events).await;
+                assert!(described.candidates.iter().all(|candidate| candidate.kind == Kind::Relayed));
+                (rtp, rtcp) =
+                    (described.default_of(Component::RTP).unwrap(), described.default_of(Component::RTCP).unwrap());
+                Some(agreement::local_ice(&described))
+            }
+        };
+        if let Some(claims) = manner.claims {
+            rtp.set_ip(claims);
+            rtcp.set_ip(claims);
+        }
+        let local = Local { rtp, rtcp, ice, direction: manner.direction };
+        let offer = negotiation.offer(&local);
         let mut agent =
             UserAgent::new(UserAgentOptions { addresses: vec![HOST], ..UserAgentOptions::default() }, seed());
         let invite = Invite {
@@ -77,18 +153,62 @@ impl Phone {
         let (_, pieces) = mpsc::channel(1);
         let transport = Transport::bind(TransportOptions::default()).unwrap();
         let heard = Vec::new();
-        let mut phone = Self { transport, agent, call, media, events, pieces, heard, ended: None, _threads: threads };
+        let mut phone = Self {
+            transport,
+            agent,
+            call,
+            media,
+            events,
+            pieces,
+            heard,
+            ended: None,
+            pair: None,
+            pairs: 0,
+            answered_offers: 0,
+            negotiation,
+            local,
+            identity,
+            bend: manner.bend,
+            servers,
+            owed: None,
+            _threads: threads,
+        };
         let answer = phone.answer().await?;
-        let agreed = negotiation.on_answer(&answer).unwrap();
-        let session = agreement::session(&agreed, &identity, None, None).unwrap();
-        let origin = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
-        let options = Options { pcm_rate: Some(8_000), ..Options::new(seed(), origin, "phone") };
-        phone.media.ask(Command::Agree(Box::new(options), Box::new(session))).unwrap();
+        let agreed = phone.negotiation.on_answer(&answer).unwrap();
+        phone.agree(&agreed);
         let (sink, pieces) = mpsc::channel(4096);
         phone.pieces = pieces;
         let silence = Duration::from_secs(3600);
         phone.media.ask(Command::Record(Recording { sink, samples_max: u64::MAX, silence })).unwrap();
         Ok(phone)
+    }
+
+    fn agree(&self, agreed: &Agreed) {
+        if let (Some(ice), false) = (&agreed.ice, self.servers.is_empty()) {
+            self.media.ask(Command::Remote(Box::new(agreement::remote_ice(ice, agreed)))).unwrap();
+        }
+        let session = agreement::session(agreed, &self.identity, None, None).unwrap();
+        let Some(session) = (self.bend)(session) else { return };
+        let origin = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+        let options = Options { pcm_rate: Some(8_000), ..Options::new(seed(), origin, "phone") };
+        self.media.ask(Command::Agree(Box::new(options), Box::new(session))).unwrap();
+    }
+
+    /// ICE has gathered again: the worker's offer can be answered.
+    fn on_gathered(&mut self, described: &Description) {
+        let Some(offer) = self.owed.take() else { return };
+        let rtp = described.default_of(Component::RTP).unwrap();
+        self.local = Local {
+            rtp,
+            // Where RTCP shares RTP's flow, its own relay is given back.
+            rtcp: described.default_of(Component::RTCP).unwrap_or(rtp),
+            ice: Some(agreement::local_ice(described)),
+            direction: self.local.direction,
+        };
+        let (agreed, text) = self.negotiation.answer(&offer, &self.local).unwrap();
+        self.agree(&agreed);
+        self.agent.answer_offer(self.call, &text, Instant::now()).unwrap();
+        self.answered_offers += 1;
     }
 
     async fn answer(&mut self) -> Result<postern_sip::sdp::SessionDescription, EndCause> {
@@ -117,6 +237,11 @@ impl Phone {
                 Some(piece) = self.pieces.recv() => self.heard.extend(piece),
                 Some(event) = self.events.recv() => match event {
                     MediaEvent::PlaybackFinished(playback) => finished.push(playback),
+                    MediaEvent::Gathered(described) => self.on_gathered(&described),
+                    MediaEvent::PairSelected(Component::RTP, pair) => {
+                        self.pair = Some(*pair);
+                        self.pairs += 1;
+                    }
                     MediaEvent::Stream(StreamEvent::DtlsFailed(why)) => panic!("DTLS: {why:?}"),
                     _ => {}
                 },
@@ -130,6 +255,10 @@ impl Phone {
             match event {
                 CallEvent::Bye { call, .. } => self.agent.confirm_bye(call, Instant::now()).unwrap(),
                 CallEvent::Ended { cause, .. } => self.ended = Some(cause),
+                CallEvent::Offer { offer, .. } => {
+                    self.media.ask(Command::RestartIce(self.servers.clone())).unwrap();
+                    self.owed = Some(offer);
+                }
                 _ => {}
             }
         }
@@ -204,6 +333,31 @@ fn is_tone(pcm: &[i16]) -> bool {
     }
     let at = one * one + two * two - 2.0 * turn.cos() * one * two;
     power > 1e6 && at / (power * pcm.len() as f64 / 2.0) > 0.7
+}
+
+/// The description of an agent that is not there.
+fn deaf(places: [SocketAddr; 2]) -> LocalIce {
+    let candidate = |component: usize, at: SocketAddr| {
+        let text = format!("1 {component} UDP {} {} {} typ host", 2_130_706_432 - component, at.ip(), at.port());
+        IceCandidate::parse(&text).unwrap()
+    };
+    LocalIce {
+        user_fragment: "deaf".into(),
+        password: "nobody-listens-behind-this".into(),
+        candidates: places.into_iter().enumerate().map(|(place, at)| candidate(place + 1, at)).collect(),
+        remote_candidates: Vec::new(),
+    }
+}
+
+async fn gathered(events: &mut mpsc::Receiver<MediaEvent>) -> Description {
+    let gathered = async {
+        loop {
+            if let MediaEvent::Gathered(described) = events.recv().await.unwrap() {
+                return *described;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, gathered).await.unwrap()
 }
 
 pub fn seed() -> [u8; 32] {
