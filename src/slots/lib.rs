@@ -42,4 +42,7 @@ pub use action::{Action, Cause, Door, Event, Options, Refused, State};
 pub use call_key::CallKey;
 pub use slot::{NoSuchSlot, Slot};
 pub use slots::Slots;
-pub use wire::{Contacts, FromWorker, Lines, NamedPort, Readiness, Status, ToWorker, WireError, encode, story_parts};
+pub use wire::{
+    Contacts, FromWorker, Lines, NamedPort, Readiness, RecentCall, Status, ToWorker, WireError, encode,
+    recent_calls_parts, story_parts,
+};

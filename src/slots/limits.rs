@@ -14,6 +14,12 @@ pub const STORY_PART_BYTES_MAX: usize = 8 * 1024;
 /// Longest story; what is longer is cut.
 pub const STORY_BYTES_MAX: usize = 512 * 1024;
 
+/// Calls in one part of an answer: few enough for a line, whatever their names.
+pub const RECENT_CALLS_PART_MAX: usize = 32;
+
+/// Calls in one answer; older ones are left out.
+pub const RECENT_CALLS_MAX: usize = 16_384;
+
 /// Longest [`CallKey`](crate::CallKey), in characters.
 pub const CALL_KEY_CHARS_MAX: usize = 256;
 

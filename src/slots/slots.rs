@@ -97,7 +97,7 @@ impl Slots {
         self.settle(now);
     }
 
-    /// The slot's worker said this. Stories are for others.
+    /// The slot's worker said this. Stories and lists of calls are for others.
     pub fn handle_message(&mut self, slot: Slot, message: FromWorker, now: Instant) {
         let Some(worker) = self.seat_mut(slot).worker_mut() else { return };
         worker.heard = now;
@@ -118,7 +118,7 @@ impl Slots {
             FromWorker::CallBegan { call } => self.ledger.began(call, slot),
             FromWorker::CallEnded { call } => self.ledger.ended(&call, slot),
             FromWorker::Status(status) => self.on_status(slot, status, now),
-            FromWorker::Story { .. } => {}
+            FromWorker::Story { .. } | FromWorker::RecentCalls { .. } => {}
         }
         self.settle(now);
     }

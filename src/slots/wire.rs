@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::call_key::CallKey;
-use crate::limits::{LINE_BYTES_MAX, STORY_BYTES_MAX, STORY_PART_BYTES_MAX};
+use crate::limits::{LINE_BYTES_MAX, RECENT_CALLS_MAX, RECENT_CALLS_PART_MAX, STORY_BYTES_MAX, STORY_PART_BYTES_MAX};
 use crate::slot::Slot;
 
 /// From the UM service, or from `postern call`, to a worker.
@@ -26,9 +26,11 @@ pub enum ToWorker {
     Resume,
     /// End within [`RETIRE_TIME`](crate::limits::RETIRE_TIME): hang up what is left, recordings kept.
     Retire,
-    /// Tell what is known of the call with this Call-ID; answered by `Story`. The only message that needs no `Hello`
-    /// before it.
+    /// Tell what is known of the call with this Call-ID; answered by `Story`. Needs no `Hello` before it, and nor does the
+    /// next.
     Story { question: u64, call: CallKey },
+    /// Name the calls that a story can be told of; answered by `RecentCalls`.
+    RecentCalls { question: u64 },
 }
 
 /// From a worker.
@@ -57,6 +59,24 @@ pub enum FromWorker {
         /// Whether there are further parts.
         more: bool,
     },
+    /// A part of an answer; see [`recent_calls_parts`].
+    RecentCalls {
+        question: u64,
+        /// The youngest first.
+        calls: Vec<RecentCall>,
+        /// Whether there are further parts.
+        more: bool,
+    },
+}
+
+/// A call that a story can be told of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RecentCall {
+    pub call: CallKey,
+    pub began_unix_millis: i64,
+    /// `None` while it is under way.
+    pub ended_unix_millis: Option<i64>,
 }
 
 /// How a worker is.
@@ -180,7 +200,8 @@ impl Lines {
 }
 
 /// The types of [`ToWorker`] and [`FromWorker`]; a line of another type comes from a later version.
-const TYPES: [&str; 8] = ["hello", "drain", "resume", "retire", "story", "status", "call-began", "call-ended"];
+const TYPES: [&str; 9] =
+    ["hello", "drain", "resume", "retire", "story", "recent-calls", "status", "call-began", "call-ended"];
 
 fn decode<M: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<Option<M>, WireError> {
     #[derive(Deserialize)]
@@ -202,6 +223,20 @@ pub fn story_parts(question: u64, story: &str) -> Vec<FromWorker> {
     loop {
         let (text, after) = cut(rest, STORY_PART_BYTES_MAX);
         parts.push(FromWorker::Story { question, text: text.to_owned(), more: !after.is_empty() });
+        if after.is_empty() {
+            return parts;
+        }
+        rest = after;
+    }
+}
+
+/// Calls as the messages that carry them; the last ones beyond [`RECENT_CALLS_MAX`] are left out.
+pub fn recent_calls_parts(question: u64, calls: &[RecentCall]) -> Vec<FromWorker> {
+    let mut rest = &calls[..calls.len().min(RECENT_CALLS_MAX)];
+    let mut parts = Vec::new();
+    loop {
+        let (part, after) = rest.split_at(rest.len().min(RECENT_CALLS_PART_MAX));
+        parts.push(FromWorker::RecentCalls { question, calls: part.to_vec(), more: !after.is_empty() });
         if after.is_empty() {
             return parts;
         }

@@ -26,4 +26,4 @@ pub use error::UmError;
 pub use launch::Launch;
 pub use service::{Origin, run};
 pub use stop::{Stop, stops_by_signal};
-pub use story::{StoryError, ask_story};
+pub use story::{StoryError, ask_recent_calls, ask_story};

@@ -1,13 +1,17 @@
-//! Asks a worker what it knows of a call.
+//! Asks a worker what it knows of calls.
 
 use std::io;
 use std::path::Path;
 
-use postern_slots::{CallKey, FromWorker, Lines, Slot, ToWorker, WireError, encode};
+use postern_slots::limits::{RECENT_CALLS_MAX, STORY_BYTES_MAX};
+use postern_slots::{CallKey, FromWorker, Lines, RecentCall, Slot, ToWorker, WireError, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::limits::{READ_BYTES, STORY_TIME};
+
+/// Names our question on a connection that carries no other.
+const QUESTION: u64 = 1;
 
 /// Why a worker told nothing.
 #[derive(Debug, thiserror::Error)]
@@ -26,35 +30,63 @@ pub enum StoryError {
 /// # Errors
 /// See [`StoryError`].
 pub async fn ask_story(runtime_directory: &Path, slot: Slot, call_id: &str) -> Result<String, StoryError> {
-    let asked = tokio::time::timeout(STORY_TIME, ask(runtime_directory, slot, call_id));
-    asked.await.unwrap_or(Err(StoryError::Silent(slot)))
+    let question = ToWorker::Story { question: QUESTION, call: CallKey::of(call_id) };
+    let mut story = String::new();
+    let on_part = |message| match message {
+        FromWorker::Story { question: QUESTION, text, more } => {
+            story.push_str(&text);
+            Some((more, story.len() > STORY_BYTES_MAX))
+        }
+        _ => None,
+    };
+    ask(runtime_directory, slot, &question, on_part).await?;
+    Ok(story)
 }
 
-async fn ask(runtime_directory: &Path, slot: Slot, call_id: &str) -> Result<String, StoryError> {
+/// The calls that the worker in a slot can tell a story of, the youngest first.
+///
+/// # Errors
+/// See [`StoryError`].
+pub async fn ask_recent_calls(runtime_directory: &Path, slot: Slot) -> Result<Vec<RecentCall>, StoryError> {
+    let mut known = Vec::new();
+    let on_part = |message| match message {
+        FromWorker::RecentCalls { question: QUESTION, calls, more } => {
+            known.extend(calls);
+            Some((more, known.len() > RECENT_CALLS_MAX))
+        }
+        _ => None,
+    };
+    ask(runtime_directory, slot, &ToWorker::RecentCalls { question: QUESTION }, on_part).await?;
+    Ok(known)
+}
+
+/// Asks, and gives each message to `on_part`, which says of a part of the answer whether there are more, and whether it is
+/// too much by now.
+async fn ask(
+    runtime_directory: &Path,
+    slot: Slot,
+    question: &ToWorker,
+    mut on_part: impl FnMut(FromWorker) -> Option<(bool, bool)>,
+) -> Result<(), StoryError> {
     let nobody = |error| StoryError::Nobody { slot, error };
     let wire = |error| StoryError::Wire { slot, error };
-    let mut stream = UnixStream::connect(runtime_directory.join(slot.socket_name())).await.map_err(nobody)?;
-    let question = 1;
-    let line = encode(&ToWorker::Story { question, call: CallKey::of(call_id) }).map_err(wire)?;
-    stream.write_all(&line).await.map_err(nobody)?;
-    let (mut lines, mut buffer, mut story) = (Lines::default(), vec![0; READ_BYTES], String::new());
-    loop {
-        let read = stream.read(&mut buffer).await.map_err(nobody)?;
-        if read == 0 {
-            return Err(StoryError::Silent(slot));
-        }
-        for message in lines.push(&buffer[..read]).map_err(wire)? {
-            if let FromWorker::Story { question: of, text, more } = message
-                && of == question
-            {
-                story.push_str(&text);
-                if !more {
-                    return Ok(story);
-                }
-                if story.len() > postern_slots::limits::STORY_BYTES_MAX {
-                    return Err(wire(WireError::TooLong));
+    let answered = async {
+        let mut stream = UnixStream::connect(runtime_directory.join(slot.socket_name())).await.map_err(nobody)?;
+        stream.write_all(&encode(question).map_err(wire)?).await.map_err(nobody)?;
+        let (mut lines, mut buffer) = (Lines::default(), vec![0; READ_BYTES]);
+        loop {
+            let read = stream.read(&mut buffer).await.map_err(nobody)?;
+            if read == 0 {
+                return Err(StoryError::Silent(slot));
+            }
+            for message in lines.push(&buffer[..read]).map_err(wire)? {
+                match on_part(message) {
+                    Some((_, true)) => return Err(wire(WireError::TooLong)),
+                    Some((false, false)) => return Ok(()),
+                    Some((true, false)) | None => {}
                 }
             }
         }
-    }
+    };
+    tokio::time::timeout(STORY_TIME, answered).await.unwrap_or(Err(StoryError::Silent(slot)))
 }

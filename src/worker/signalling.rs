@@ -10,6 +10,7 @@ use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::CallHandle;
 use postern_sip::user_agent_options::Availability;
 use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, Uri, UserAgent};
+use postern_slots::{CallKey, RecentCall};
 use postern_telemetry::call_labels::OfferResult;
 use postern_telemetry::labels::State;
 use postern_transport::Transport;
@@ -23,6 +24,7 @@ use crate::monitor::Monitor;
 use crate::records::CallRecord;
 use crate::shared::Shared;
 use crate::slot::{self, Desk, Wanted};
+use crate::story::Listed;
 
 /// Whether a worker takes calls.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +143,15 @@ impl Signalling {
             Some(Wanted::Story { peer, question, call }) => {
                 let story = self.shared.stories.render(call.as_str()).unwrap_or_default();
                 desk.tell_story(peer, question, &story);
+            }
+            Some(Wanted::RecentCalls { peer, question }) => {
+                let recent = |call: Listed| RecentCall {
+                    call: CallKey::of(&call.call_id),
+                    began_unix_millis: call.began.as_millisecond(),
+                    ended_unix_millis: call.ended.map(|at| at.as_millisecond()),
+                };
+                let calls: Vec<_> = self.shared.stories.list().into_iter().map(recent).collect();
+                desk.tell_recent_calls(peer, question, &calls);
             }
             None => {}
         }

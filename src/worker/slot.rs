@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use postern_dialplan::Listeners;
 use postern_sip::host::Host;
 use postern_slots::{
-    CallKey, Contacts, FromWorker, Lines, Readiness, Slot, Status, ToWorker, encode,
+    CallKey, Contacts, FromWorker, Lines, Readiness, RecentCall, Slot, Status, ToWorker, encode,
     limits::{HEARTBEAT, VERSION},
-    story_parts,
+    recent_calls_parts, story_parts,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -117,6 +117,8 @@ pub(crate) enum Wanted {
     CallsMax(usize),
     /// Tell a story: to this connection, in answer to this question.
     Story { peer: u64, question: u64, call: CallKey },
+    /// Name the calls that stories can be told of.
+    RecentCalls { peer: u64, question: u64 },
 }
 
 /// All connections to a worker's socket, and what is told to them.
@@ -200,6 +202,7 @@ impl Desk {
                 (version == VERSION).then_some(Wanted::CallsMax(calls_max as usize))
             }
             ToWorker::Story { question, call } => Some(Wanted::Story { peer: id, question, call }),
+            ToWorker::RecentCalls { question } => Some(Wanted::RecentCalls { peer: id, question }),
             _ if !greeted => None,
             ToWorker::Drain { elsewhere } => self.set_duty(Duty::Draining { elsewhere: listeners(elsewhere) }),
             ToWorker::Resume => self.set_duty(Duty::Serving),
@@ -264,6 +267,12 @@ impl Desk {
     /// Answers a question about a call.
     pub(crate) fn tell_story(&mut self, peer: u64, question: u64, story: &str) {
         let lines = story_parts(question, story).iter().flat_map(line).collect();
+        send(&mut self.peers, peer, lines);
+    }
+
+    /// Answers the question which calls are known.
+    pub(crate) fn tell_recent_calls(&mut self, peer: u64, question: u64, calls: &[RecentCall]) {
+        let lines = recent_calls_parts(question, calls).iter().flat_map(line).collect();
         send(&mut self.peers, peer, lines);
     }
 

@@ -1,8 +1,9 @@
 //! The messages as lines.
 
-use postern_slots::limits::{CALL_KEY_CHARS_MAX, LINE_BYTES_MAX, STORY_BYTES_MAX, VERSION};
+use postern_slots::limits::{CALL_KEY_CHARS_MAX, LINE_BYTES_MAX, RECENT_CALLS_MAX, STORY_BYTES_MAX, VERSION};
 use postern_slots::{
-    CallKey, Contacts, FromWorker, Lines, NamedPort, Readiness, Slot, Status, ToWorker, WireError, encode, story_parts,
+    CallKey, Contacts, FromWorker, Lines, NamedPort, Readiness, RecentCall, Slot, Status, ToWorker, WireError, encode,
+    recent_calls_parts, story_parts,
 };
 
 fn status() -> Status {
@@ -27,6 +28,7 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::Resume,
         ToWorker::Retire,
         ToWorker::Story { question: 9, call: CallKey::of("a\"b\n@c") },
+        ToWorker::RecentCalls { question: 10 },
     ]
 }
 
@@ -38,7 +40,12 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::CallBegan { call: CallKey::of("x@y") },
         FromWorker::CallEnded { call: CallKey::of("x@y") },
         FromWorker::Story { question: 9, text: "INVITE →\n".into(), more: false },
+        FromWorker::RecentCalls { question: 10, calls: vec![recent("a"), recent("b")], more: false },
     ]
+}
+
+fn recent(call_id: &str) -> RecentCall {
+    RecentCall { call: CallKey::of(call_id), began_unix_millis: 1_800_000_000_000, ended_unix_millis: None }
 }
 
 #[test]
@@ -111,6 +118,23 @@ fn a_long_story_comes_whole_in_parts_and_a_longer_one_is_cut() {
     let long = "→".repeat(STORY_BYTES_MAX);
     let told = tell(&long);
     assert!(long.starts_with(&told) && told.len() > STORY_BYTES_MAX - 3 && told.len() <= STORY_BYTES_MAX);
+}
+
+#[test]
+fn recent_calls_come_whole_in_parts_whatever_their_names() {
+    for count in [0, 1, 32, 33, 1_000, RECENT_CALLS_MAX + 1] {
+        let calls: Vec<_> = (0..count).map(|at| recent(&format!("{at}{}", "\u{1}".repeat(9999)))).collect();
+        let parts = recent_calls_parts(5, &calls);
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| encode(part).unwrap()).collect();
+        let (mut read, mut further) = (Vec::new(), true);
+        for part in Lines::default().push::<FromWorker>(&bytes).unwrap() {
+            assert!(further);
+            let FromWorker::RecentCalls { question: 5, calls, more } = part else { panic!("{part:?}") };
+            read.extend(calls);
+            further = more;
+        }
+        assert!(!further && read == calls[..count.min(RECENT_CALLS_MAX)]);
+    }
 }
 
 #[test]

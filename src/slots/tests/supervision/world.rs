@@ -357,7 +357,7 @@ impl World {
                 self.processes[slot.index()] = None;
                 self.ended.push_back(slot);
             }
-            ToWorker::Story { .. } => {}
+            ToWorker::Story { .. } | ToWorker::RecentCalls { .. } => {}
         }
     }
 }

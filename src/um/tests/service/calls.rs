@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use postern_slots::Slot;
-use postern_um::{Stop, ask_story};
+use postern_um::{Stop, ask_recent_calls, ask_story};
 
 use crate::lab::{Lab, eventually, slot_of};
 
@@ -77,6 +77,10 @@ async fn a_worker_tells_the_story_of_a_call() {
     let _service = lab.ready(10).await;
     let story = ask_story(&lab.run_directory(), Slot::B, "call-1@gateway").await.expect("a story");
     assert_eq!(story, "call-1@gateway came by slot B\n");
+    assert_eq!(ask_recent_calls(&lab.run_directory(), Slot::B).await.expect("an answer"), []);
+    lab.tell(Slot::B, "begin somebody").await;
+    let known = ask_recent_calls(&lab.run_directory(), Slot::B).await.expect("an answer");
+    assert_eq!((known.len(), known[0].call.as_str()), (1, "somebody"));
     lab.kill(Slot::B);
     std::fs::remove_dir_all(lab.run_directory()).expect("own directory");
     let error = ask_story(&lab.run_directory(), Slot::B, "call-1@gateway").await.expect_err("nobody listens");

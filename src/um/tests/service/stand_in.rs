@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use postern_slots::limits::{HEARTBEAT, VERSION};
-use postern_slots::{CallKey, Contacts, FromWorker, Lines, Readiness, Slot, Status, ToWorker, encode, story_parts};
+use postern_slots::{
+    CallKey, Contacts, FromWorker, Lines, Readiness, RecentCall, Slot, Status, ToWorker, encode, recent_calls_parts,
+    story_parts,
+};
 
 pub const SOCKET_VARIABLE: &str = "STAND_IN_SOCKET";
 const SLOT_VARIABLE: &str = "STAND_IN_SLOT";
@@ -161,6 +164,17 @@ fn converse(state: &Shared, mut stream: UnixStream, generation: u64) {
                 ToWorker::Retire => exit(0),
                 ToWorker::Story { question, call } => {
                     for part in story_parts(question, &format!("{} came by slot {}\n", call.as_str(), state.slot)) {
+                        let _ = stream.write_all(&encode(&part).expect("a message"));
+                    }
+                }
+                ToWorker::RecentCalls { question } => {
+                    let recent = |call: &String| RecentCall {
+                        call: CallKey::of(call),
+                        began_unix_millis: 1_800_000_000_000,
+                        ended_unix_millis: None,
+                    };
+                    let calls: Vec<_> = state.calls.iter().map(recent).collect();
+                    for part in recent_calls_parts(question, &calls) {
                         let _ = stream.write_all(&encode(&part).expect("a message"));
                     }
                 }

@@ -165,13 +165,15 @@ async fn calls_beyond_what_the_service_allows_are_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_asks_without_a_hello_is_told_a_story_and_nothing_else() {
+async fn whoever_asks_without_a_hello_is_told_of_calls_and_nothing_else() {
     let lab = lab().await;
     let mut asker = Service::connect(&lab).await;
     asker.say(&ToWorker::Drain { elsewhere: Contacts::default() }).await;
     asker.say(&ToWorker::Story { question: 3, call: CallKey::of("nobody") }).await;
     let empty = FromWorker::Story { question: 3, text: String::new(), more: false };
     assert_eq!(asker.hear().await, empty);
+    asker.say(&ToWorker::RecentCalls { question: 4 }).await;
+    assert_eq!(asker.hear().await, FromWorker::RecentCalls { question: 4, calls: Vec::new(), more: false });
     let mut service = Service::greet(&lab).await;
     assert_eq!(service.status(|_| true).await.draining_secs, None, "only a UM service has it drain");
 }
