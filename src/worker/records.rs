@@ -516,6 +516,55 @@ mod tests {
         assert_eq!(failed.no_audio_received, None);
     }
 
+    /// Keeps what is logged at WARN, as text.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<std::sync::Mutex<Vec<String>>>);
+
+    struct Fields(String);
+
+    impl tracing::field::Visit for Fields {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+            self.0.push_str(&format!("{}={value:?} ", field.name()));
+        }
+    }
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn each_direction_without_audio_is_one_warning_with_its_reason() {
+        let config = CallRecordsConfig { json: Some("/dev/null".into()), csv: None };
+        let sink = RecordSink::start(&config, Arc::default()).unwrap();
+        let silent = CallRecord { no_audio_received: Some(NoAudio::Ice), ice_pairs_tried: 7, ..record() };
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || {
+            sink.write(&record());
+            sink.write(&silent);
+        });
+        let lines = warnings.0.lock().unwrap();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in ["call_id=a84b4c76e66710", "direction=\"received\"", "reason=\"ice\"", "ice_pairs_tried=7"] {
+            assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+        }
+    }
+
     #[test]
     fn files_begin_with_a_header_once_and_are_reopened_after_a_rename() {
         let directory = std::env::temp_dir().join(format!("postern-call-records-{}", std::process::id()));
