@@ -281,6 +281,8 @@ impl Call {
                 }
             }
             MediaEvent::RemoteChanged(_) => {}
+            // Its relay lives on until the former ones expire.
+            MediaEvent::CredentialsRefused(_) => self.note("the edge refuses renewed credentials"),
             MediaEvent::IceFailed { keeps_former } => {
                 self.end.restart_failed = self.recovery.is_under_way();
                 if !keeps_former && !self.recovery.is_under_way() {

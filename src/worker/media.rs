@@ -108,6 +108,8 @@ pub enum MediaEvent {
         why: EdgeFailure,
         in_use: bool,
     },
+    /// An edge does not take renewed credentials for what it gave under the former ones.
+    CredentialsRefused(EdgeId),
     Stream(StreamEvent),
     /// The first packet of RTP has left.
     FirstSent,

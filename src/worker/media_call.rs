@@ -317,7 +317,8 @@ impl CallMedia {
             IceEvent::EdgeFailed { edge, why, in_use, .. } => {
                 self.tell(MediaEvent::EdgeFailed { edge, why, in_use });
             }
-            IceEvent::EdgeCredentialsRefused { .. } | IceEvent::RoleSwitched(_) => {}
+            IceEvent::EdgeCredentialsRefused { edge, .. } => self.tell(MediaEvent::CredentialsRefused(edge)),
+            IceEvent::RoleSwitched(_) => {}
         }
     }
 

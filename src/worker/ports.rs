@@ -70,7 +70,7 @@ impl PortPool {
     /// Pairs within `first..=last`.
     pub fn new(first: u16, last: u16, rest: Duration) -> Arc<Self> {
         let first = first.div_ceil(2);
-        let pairs = (u32::from(last) + 1) / 2;
+        let pairs = u32::from(last).div_ceil(2);
         let pairs = u16::try_from(pairs.saturating_sub(first.into())).unwrap_or(u16::MAX);
         Arc::new(Self { first, pairs, rest, taken: Mutex::default() })
     }
