@@ -267,10 +267,11 @@ impl Proxy {
         self.by_client.remove(&tx);
         let uri = context.tried.last().cloned();
         let stopping = matches!(context.stage, Stage::Stopping(..));
-        let redirects = status.is_redirection() && context.follow_redirects && !stopping;
-        if redirects {
+        // Where calls go on from here is never the caller's to know, a cancelled call's included.
+        let redirects = status.is_redirection() && context.follow_redirects;
+        if redirects && !stopping {
             context.take_redirection(&response);
-        } else if let Some(uri) = uri {
+        } else if let Some(uri) = uri.filter(|_| !redirects) {
             context.note_final(response, uri);
         }
         let stop = stopping || status.code() >= 600;

@@ -264,6 +264,26 @@ fn a_redirection_is_followed_by_the_proxy_and_the_caller_sees_none() {
 }
 
 #[test]
+fn a_redirection_that_crosses_a_cancel_is_not_shown_to_the_caller() {
+    let mut room = proxied();
+    let plan = Plan::to(&[TO_B]);
+    let now = room.net.now;
+    let out = room.agent(A).invite(through_proxy("tcp"), now).unwrap();
+    run(&mut room, &plan, SECOND);
+    let called = incoming(&mut room, B).unwrap();
+    let now = room.net.now;
+    room.agent(B).ring(called, now).unwrap();
+    run(&mut room, &plan, SECOND);
+    let now = room.net.now;
+    room.agent(A).hang_up(out, None, now).unwrap();
+    room.agent(B).redirect(called, &[name("<sip:7000@10.0.0.3;transport=tcp>")], now).unwrap();
+    run(&mut room, &plan, SECOND);
+    assert!(room.responses(P, StatusCode::MOVED_TEMPORARILY).is_empty());
+    assert_eq!(room.responses(P, StatusCode::REQUEST_TERMINATED).len(), 1);
+    assert!(room.events(2).is_empty(), "nobody else is called");
+}
+
+#[test]
 fn a_redirection_goes_back_when_it_is_not_to_be_followed() {
     let mut room = proxied();
     let plan = Plan { follow_redirects: false, ..Plan::to(&[TO_B]) };
