@@ -120,6 +120,7 @@ fn endpoint(config: &Config, router: &RouterConfig) -> EndpointOptions {
         host: router.identity.as_ref().and_then(|identity| Host::parse(&identity.host)),
         tcp_port: router.tcp.first().map(SocketAddr::port),
         tls_port: router.tls.first().map(SocketAddr::port),
+        further_ports: router.tcp.iter().skip(1).chain(router.tls.iter().skip(1)).map(SocketAddr::port).collect(),
         message_bytes_max: config.sip.message_bytes_max as usize,
         connections_max: config.sip.connections_max as usize,
         connections_per_source_max: config.sip.connections_per_source_max as usize,

@@ -45,6 +45,8 @@ pub struct EndpointOptions {
     /// The ports we listen on, for Via; `None`: no listener of that transport.
     pub tcp_port: Option<u16>,
     pub tls_port: Option<u16>,
+    /// Further ports that we listen on: a peer that came to one of them is told that one.
+    pub further_ports: Vec<u16>,
     /// The UDP sockets that stand.
     pub udp: Vec<SocketAddr>,
     /// Transports for a target that names none and has no SRV records, most wanted first; UDP counts only with a socket.
@@ -69,6 +71,7 @@ impl Default for EndpointOptions {
             host: None,
             tcp_port: None,
             tls_port: None,
+            further_ports: Vec::new(),
             udp: Vec::new(),
             transports: vec![Transport::Tcp, Transport::Udp],
             families: Families::Any,

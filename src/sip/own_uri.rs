@@ -8,9 +8,15 @@ use crate::source::{Source, Transport};
 use crate::target::{Security, Target};
 use crate::uri::SipUri;
 
-/// Our URI for a peer that came to us: the address and transport it used, by name over TLS.
+/// Our URI for a peer that came to us: the address, port and transport it used, by name over TLS.
 pub(crate) fn seen_by(endpoint: &EndpointOptions, source: &Source) -> SipUri {
-    own_uri(endpoint, source.transport, source.local.ip(), Some(source.local))
+    let uri = own_uri(endpoint, source.transport, source.local.ip(), Some(source.local));
+    // Another of our ports may be closed to it.
+    let came_to = source.local.port();
+    if endpoint.further_ports.contains(&came_to) {
+        return uri.with_port(Some(came_to).filter(|port| *port != source.transport.default_port()));
+    }
+    uri
 }
 
 /// Our URI for a peer that we go to, from one of our `addresses` of its family.

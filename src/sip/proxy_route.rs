@@ -170,7 +170,8 @@ impl ProxyOptions {
         let of_param = uri.param("transport").and_then(|name| Transport::from_param(&name));
         let transport = of_param.unwrap_or(if uri.secure { Transport::Tls } else { Transport::Tcp });
         let port = uri.port.unwrap_or(transport.default_port());
-        let mut ports = [self.endpoint.tcp_port, self.endpoint.tls_port].into_iter().flatten();
+        let ports = [self.endpoint.tcp_port, self.endpoint.tls_port].into_iter().flatten();
+        let mut ports = ports.chain(self.endpoint.further_ports.iter().copied());
         named && (ports.any(|own| own == port) || self.endpoint.udp.iter().any(|socket| socket.port() == port))
     }
 }
@@ -200,4 +201,39 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::host::Host;
+    use crate::options::EndpointOptions;
+
+    #[test]
+    fn a_peer_that_came_to_a_further_port_is_led_back_to_that_one() {
+        let endpoint = EndpointOptions {
+            host: Host::parse("gate.example.test"),
+            tls_port: Some(5061),
+            further_ports: vec![443, 5061],
+            ..EndpointOptions::default()
+        };
+        let options = ProxyOptions { endpoint, ..ProxyOptions::default() };
+        let entry_of = |port: u16| {
+            let source = Source {
+                transport: Transport::Tls,
+                local: ([203, 0, 113, 40], port).into(),
+                remote: ([203, 0, 113, 100], 20_000).into(),
+                names: Arc::default(),
+                conn: None,
+            };
+            own_uri::seen_by(&options.endpoint, &source)
+        };
+        assert_eq!(entry_of(443).port, Some(443));
+        // The default port; and a connection of our own making, whose port nobody listens on.
+        assert_eq!((entry_of(5061).port, entry_of(40_000).port), (None, None));
+        assert!([443, 5061, 40_000].into_iter().all(|port| options.is_ours(&entry_of(port))));
+        assert!(!options.is_ours(&entry_of(443).with_port(Some(444))));
+    }
 }
