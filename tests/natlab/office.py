@@ -31,6 +31,7 @@ class OfficeAddresses(Addresses):
 
     ROUTER = "10.20.0.21"
     GATE = "203.0.113.40"
+    GATE_6 = "2001:db8::40"
     GATE_INSIDE = "10.20.0.22"
     EDGE_SECOND = "203.0.113.13"
     EDGE_SECOND_INSIDE = "10.20.0.11"
@@ -50,7 +51,7 @@ class Office(Lab):
         floor.batch("link add lan address 02:00:00:00:00:02 type bridge mcast_snooping 0", "link set lan up")
         self._on_floor(self.host("edge"), [a.EDGE_INSIDE, a.EDGE_INSIDE_6], "in")
         self._on_floor(self._on_segment("edge-second", [a.EDGE_SECOND]), [a.EDGE_SECOND_INSIDE], "in")
-        gate = self._on_segment("gate", [a.GATE])
+        gate = self._on_segment("gate", [a.GATE, a.GATE_6])
         gate.nft(_GATE)
         self._on_floor(gate, [a.GATE_INSIDE], "in")
         for name, addresses in {
@@ -83,8 +84,14 @@ class Office(Lab):
             f"link set {interface} up",
         )
 
+    def address_of(self, side, kind):
+        """The address that an endpoint behind a NAT of this kind knows itself by."""
+        family = "-6" if kind == "ipv6-only" else "-4"
+        shown = self.endpoint(side, kind).run("ip", family, "-o", "addr", "show", "dev", "eth0", "scope", "global").stdout
+        return shown.split()[3].partition("/")[0]
+
     def direct_udp_blocked(self, side, kind):
-        """An endpoint behind a NAT of this kind whose network lets UDP out to port 3478 alone."""
+        """An endpoint behind a NAT of this kind whose network lets UDP out to port 3478 alone, while a `with` lasts."""
         host = self.endpoint(side, kind)
         router = self.host(f"{side}-{kind}-home")
         if not router.exists():

@@ -1,0 +1,101 @@
+"""Calls from behind NATs: SIP by TLS to a proxy-mode router at the perimeter, media by ICE through the edge."""
+
+import contextlib
+import socket
+
+import pytest
+
+from baresip import Baresip
+from edge_process import SECRET
+from natlab import OfficeAddresses
+from service import PILOT
+from stun import classic_token
+
+A = OfficeAddresses
+# Kinds that let UDP out, which is how baresip reaches TURN.
+KINDS = ("endpoint-independent", "address-restricted", "port-restricted", "symmetric", "double", "ipv6-only")
+MEDIA = {"rtp": [], "sdes": ["mediaenc=srtp-mand"], "dtls": ["mediaenc=dtls_srtp"]}
+ALL = [(kind, blocked, keying, port) for kind in KINDS for blocked in (False, True) for keying in MEDIA for port in (5061, 443)]
+# Each kind, each protection and each port, direct UDP blocked and not.
+SOME = {
+    ("endpoint-independent", False, "dtls", 443),
+    ("address-restricted", True, "sdes", 5061),
+    ("port-restricted", True, "dtls", 443),
+    ("symmetric", True, "rtp", 5061),
+    ("symmetric", False, "sdes", 443),
+    ("double", True, "sdes", 443),
+    ("ipv6-only", True, "dtls", 5061),
+}
+
+
+@pytest.fixture(scope="module")
+def edges():
+    return ("edge",)
+
+
+def by_turn(kind, keying):
+    """baresip's settings for media by ICE with a relay of the edge."""
+    server = f"[{A.EDGE_6}]" if kind == "ipv6-only" else A.EDGE
+    user, password = classic_token(SECRET, "caller")
+    turn = ["medianat=ice", f"stunuser={user}", f"stunpass={password}", f'stunserver="turn:{server}:3478"']
+    return turn + MEDIA[keying]
+
+
+def outside_phone(service, office, phones, kind, user, keying, side="a"):
+    host, address = f"{side}-{kind}", office.address_of(side, kind)
+    return phones(
+        *(Baresip, host, address, user),
+        transport="tls",
+        media=by_turn(kind, keying),
+        certificate=service.certificate("caller"),
+        dns="203.0.113.1",
+        ipv6=kind == "ipv6-only",
+    )
+
+
+@pytest.mark.parametrize(
+    "kind, blocked, keying, port",
+    [
+        pytest.param(*each, marks=() if each in SOME else pytest.mark.long, id="-".join(map(str, each)))
+        for each in ALL
+        if not (each[0] == "ipv6-only" and each[3] == 443)
+    ],
+)
+def test_a_call_from_behind_a_nat_leaves_a_message_through_the_edge(
+    service, office, phones, words, hear, kind, blocked, keying, port
+):
+    number, said = service.mailbox(), words(f"I am calling from behind a {kind} network, hear me well")
+    gate = f"[{A.GATE_6}]" if kind == "ipv6-only" else A.GATE
+    with office.direct_udp_blocked("a", kind) if blocked else contextlib.nullcontext():
+        caller = outside_phone(service, office, phones, kind, "2101", keying)
+        caller.leave(f"sip:{number}@{gate}:{port};transport=tls", said)
+    record = service.await_record(caller="2101", called=number)
+    assert record["keying"] == keying, record
+    assert "relay" in (record["ice_local"], record["ice_remote"]), record
+    assert "no_audio_received" not in record and "no_audio_sent" not in record, record
+    hear(number, said)
+
+
+def test_an_owner_behind_a_symmetric_nat_hears_what_was_left_outside(service, office, phones, words):
+    number, said = service.mailbox(), words("Both of us are outside, and the mailbox is inside")
+    caller = outside_phone(service, office, phones, "port-restricted", "2102", "sdes")
+    caller.leave(f"sip:{number}@{A.GATE}:443;transport=tls", said)
+    owner = outside_phone(service, office, phones, "symmetric", number, "sdes", side="b").start()
+    owner.call(f"sip:{PILOT}@{A.GATE}:443;transport=tls")
+    owner.log_on()
+    owner.listen_for(said)
+    owner.hang_up()
+
+
+def test_the_outside_reaches_nothing_of_the_inside_but_the_gates_tls_ports(service, office):
+    host = office.endpoint("a", "port-restricted")
+    reached = set()
+    targets = [(A.GATE, port) for port in (443, 5060, 5061, 9642)]
+    targets += [(A.GATE_INSIDE, 5061), (A.ROUTER, 5060), (A.INSIDE, 5062), (A.INSIDE, 5065)]
+    for target in targets:
+        with host.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+            client.settimeout(0.5)
+            with contextlib.suppress(OSError):
+                client.connect(target)
+                reached.add(target)
+    assert reached == {(A.GATE, 443), (A.GATE, 5061)}
