@@ -291,11 +291,13 @@ impl Call {
                     return self.input(Input::MediaLost).await;
                 }
             }
-            MediaEvent::Stream(_) => {}
+            MediaEvent::Stream(StreamEvent::FirstAudio) => self.note("the first audio came"),
             MediaEvent::FirstSent => {
+                self.note("the first audio left");
                 let took = self.arrival.arrived.elapsed();
                 self.shared.meters.first_audio(took, self.end.way);
             }
+            MediaEvent::Stream(_) => {}
             MediaEvent::PlaybackLow(playback) => self.read_on(playback),
             MediaEvent::PlaybackFinished(playback) => {
                 return self.input(Input::PlaybackFinished(postern_mailbox::PlaybackId(playback))).await;

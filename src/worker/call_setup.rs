@@ -277,6 +277,14 @@ impl Call {
                     self.shared.edges.note_ok(edge);
                 }
                 if component == Component::RTP {
+                    let (local, remote) = (&pair.local, &pair.remote);
+                    self.note(&format!(
+                        "RTP goes by {} {} and {} {}",
+                        local.kind.name(),
+                        local.address,
+                        remote.kind.name(),
+                        remote.address
+                    ));
                     (self.end.way, self.end.edge) = (pair.local.kind, pair.edge);
                 }
             }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use postern_media::report::Report;
 use postern_sip::trace::{Traced, Way};
+use postern_slots::CallKey;
 
 use crate::media::Closed;
 use crate::records::CallRecord;
@@ -23,7 +24,8 @@ pub struct Listed {
     pub ended: Option<Timestamp>,
 }
 
-/// Stories of the calls under way, and of the last ones that ended: bounded in number and in memory.
+/// Stories of the calls under way, and of the last ones that ended: bounded in number and in memory. A Call-ID that is too
+/// long is known by its beginning and its end, as [`CallKey`] has it.
 pub struct Stories {
     kept: Mutex<Kept>,
     calls_max: usize,
@@ -67,6 +69,8 @@ impl Stories {
     }
 
     fn begin_at(&self, at: Timestamp, call_id: &str) {
+        let key = CallKey::of(call_id);
+        let call_id = key.as_str();
         let mut kept = self.kept();
         self.shrink(&mut kept);
         if kept.stories.contains_key(call_id) {
@@ -91,6 +95,8 @@ impl Stories {
     }
 
     fn line(&self, call_id: &str, at: Timestamp, text: &str) {
+        let key = CallKey::of(call_id);
+        let call_id = key.as_str();
         let mut kept = self.kept();
         if !kept.stories.contains_key(call_id) {
             return;
@@ -113,7 +119,8 @@ impl Stories {
 
     fn end_at(&self, at: Timestamp, record: &CallRecord, media: Option<&Closed>) {
         let mut kept = self.kept();
-        let call_id = &record.call_id;
+        let key = CallKey::of(&record.call_id);
+        let call_id = key.as_str();
         if !kept.stories.contains_key(call_id) && !kept.begin(call_id, record.started) {
             return;
         }
@@ -124,7 +131,7 @@ impl Stories {
             story.end = end;
         });
         if !was_over {
-            kept.ended.push_back(call_id.clone());
+            kept.ended.push_back(call_id.to_owned());
         }
         self.shrink(&mut kept);
     }
@@ -132,8 +139,9 @@ impl Stories {
     /// What is known of a call, as text of several lines.
     pub fn render(&self, call_id: &str) -> Option<String> {
         let kept = self.kept();
-        let story = kept.stories.get(call_id)?;
-        Some(story.render(call_id))
+        let key = CallKey::of(call_id);
+        let story = kept.stories.get(key.as_str())?;
+        Some(story.render(key.as_str()))
     }
 
     /// The calls that are known, the youngest first.
@@ -357,6 +365,19 @@ mod tests {
         }
         assert_eq!(stories.render("a").unwrap().matches("again").count(), 3);
         assert_eq!((stories.list().len(), stories.kept().ended.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_call_of_an_endless_name_is_found_by_it_and_by_its_short_form() {
+        let stories = Stories::new(3, 1);
+        let name = format!("{}@host", "n".repeat(10_000));
+        stories.begin(&name);
+        stories.note(&name, "noted");
+        stories.end(&record(&name), None);
+        let text = stories.render(&name).unwrap();
+        assert!(text.contains("noted"));
+        assert_eq!(stories.render(CallKey::of(&name).as_str()), Some(text));
+        assert!(stories.kept().bytes < 4_000, "the whole name is in none of it");
     }
 
     #[test]
