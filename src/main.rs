@@ -50,6 +50,9 @@ enum Command {
     /// Add, list, unlock and remove mailboxes
     #[cfg(feature = "worker")]
     Mailbox(tools::mailbox::Args),
+    /// Tell what happened in a recent call, or list recent calls
+    #[cfg(feature = "um")]
+    Call(tools::call::Args),
     /// Judge a configuration and say what it opens
     Check(tools::check::Args),
     /// Issue or judge a token
@@ -106,6 +109,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Up(args) => block_on(tools::up::run(args)),
         #[cfg(feature = "worker")]
         Command::Mailbox(args) => block_on(tools::mailbox::run(args)),
+        #[cfg(feature = "um")]
+        Command::Call(args) => block_on(tools::call::run(args)),
         Command::Check(args) => tools::check::run(args),
         Command::Token(args) => tools::token::run(args),
         Command::Certs(args) => tools::certs::run(args),

@@ -1,8 +1,10 @@
 //! What people run beside an edge: certificates for development, a doctor that proves a relay from outside.
 
+#[cfg(feature = "call")]
+pub mod call;
 pub mod certs;
 pub mod check;
-#[cfg(feature = "mailbox")]
+#[cfg(any(feature = "call", feature = "mailbox"))]
 mod configuration;
 pub mod doctor;
 mod doctor_client;
