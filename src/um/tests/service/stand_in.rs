@@ -198,9 +198,14 @@ fn obey(state: &Shared, stream: UnixStream) {
                 state.say(&FromWorker::CallEnded { call: CallKey::of(call) });
             }
             ("unready", _) => state.ready = false,
-            ("babble", _) => state.listeners.iter_mut().for_each(|listener| {
-                let _ = listener.write_all(b"what?\n");
-            }),
+            ("babble", _) => {
+                // First, since the UM service ends whoever babbles.
+                let _ = answers.write_all(b"done\n");
+                state.listeners.iter_mut().for_each(|listener| {
+                    let _ = listener.write_all(b"what?\n");
+                });
+                continue;
+            }
             (other, _) => panic!("{other} is no order"),
         }
         state.report();
