@@ -2,10 +2,10 @@
 
 mod no_audio;
 mod phone;
-mod relayed;
 mod site;
 mod slot;
 mod told;
+mod ways;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};

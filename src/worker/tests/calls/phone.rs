@@ -51,6 +51,8 @@ pub enum Ice {
     Not,
     /// It tells candidates, and answers nothing.
     Deaf,
+    /// By its own address.
+    Host,
     /// By relays of its own alone.
     Relayed(Vec<EdgeServer>),
 }
@@ -80,6 +82,7 @@ pub struct Phone {
     local: Local,
     identity: Arc<DtlsIdentity>,
     bend: fn(Session) -> Option<Session>,
+    has_agent: bool,
     servers: Vec<EdgeServer>,
     owed: Option<SessionDescription>,
     _threads: Media,
@@ -110,22 +113,24 @@ impl Phone {
         let sockets = vec![(Component::RTP, pair.rtp), (Component::RTCP, pair.rtcp)];
         let local = |component, address| LocalSocket { component, address };
         let servers = if let Ice::Relayed(servers) = &manner.ice { servers.clone() } else { Vec::new() };
-        let settings = matches!(manner.ice, Ice::Relayed(_)).then(|| Settings {
+        let has_agent = matches!(manner.ice, Ice::Host | Ice::Relayed(_));
+        let settings = has_agent.then(|| Settings {
             role: Role::Controlling,
             mux: false,
             sockets: vec![local(Component::RTP, rtp), local(Component::RTCP, rtcp)],
             stun_servers: Vec::new(),
             edges: servers.clone(),
-            relay_only: true,
+            relay_only: !servers.is_empty(),
         });
         let opening = Opening { sockets, leases: vec![pair.lease], ice: settings, seed: seed() };
         let (media, mut events) = threads.open(opening).unwrap();
         let ice = match &manner.ice {
             Ice::Not => None,
             Ice::Deaf => Some(deaf([rtp, rtcp])),
-            Ice::Relayed(_) => {
+            Ice::Host | Ice::Relayed(_) => {
                 let described = gathered(&mut events).await;
-                assert!(described.candidates.iter().all(|candidate| candidate.kind == Kind::Relayed));
+                let wanted = if servers.is_empty() { Kind::Host } else { Kind::Relayed };
+                assert!(described.candidates.iter().all(|candidate| candidate.kind == wanted));
                 (rtp, rtcp) =
                     (described.default_of(Component::RTP).unwrap(), described.default_of(Component::RTCP).unwrap());
                 Some(agreement::local_ice(&described))
@@ -169,6 +174,7 @@ impl Phone {
             local,
             identity,
             bend: manner.bend,
+            has_agent,
             servers,
             owed: None,
             _threads: threads,
@@ -184,7 +190,7 @@ impl Phone {
     }
 
     fn agree(&self, agreed: &Agreed) {
-        if let (Some(ice), false) = (&agreed.ice, self.servers.is_empty()) {
+        if let (Some(ice), true) = (&agreed.ice, self.has_agent) {
             self.media.ask(Command::Remote(Box::new(agreement::remote_ice(ice, agreed)))).unwrap();
         }
         let session = agreement::session(agreed, &self.identity, None, None).unwrap();

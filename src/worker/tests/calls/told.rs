@@ -4,6 +4,7 @@ use postern_sip::offer_answer_capabilities::{Codec, OfferKeying};
 use postern_telemetry::call_labels::{
     CallEnd, CallKind, CallRefusal, MailboxEvent, MailboxResult, OfferResult, SipMethod, SipResult,
 };
+use postern_worker::Duty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -90,6 +91,19 @@ async fn keys_that_are_pressed_reach_neither_record_nor_story() {
     for text in [record.to_string(), story] {
         assert!(!text.contains("739182"), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_leaves_hangs_up_keeps_what_was_said_and_says_so() {
+    let (lab, speech) = (Lab::new().await, speech());
+    let mut phone = Phone::call(FROM, &lab.uri("1001"), Codec::Pcmu, OfferKeying::Plain).await.unwrap();
+    phone.wait_for_tone().await;
+    phone.say(&speech).await;
+    lab.worker.duty.send(Duty::Leaving).unwrap();
+    phone.listen("the worker hangs up", |heard| heard.ended.is_some()).await;
+    let record = &lab.records(1).await[0];
+    assert_eq!((&record["drop_cause"], &record["kind"]), (&"shutdown".into(), &"voice_message".into()), "{record:#}");
+    assert_eq!(lab.messages().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

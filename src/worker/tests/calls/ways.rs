@@ -1,5 +1,5 @@
-//! Calls whose media goes by an edge: the phone reaches relays alone, and relays reach neither worker nor phone, so that
-//! no other way is left.
+//! Calls whose media finds its way by ICE. Where edges carry it, the phone reaches relays alone, and relays reach neither
+//! worker nor phone, so that no other way is left.
 
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,22 @@ async fn a_message_comes_by_the_relay_under_a_token() {
     assert!(bytes > 2.0 * 4.7 * 50.0 * 172.0, "{bytes}");
     let story = lab.worker.stories.render(record["call_id"].as_str().unwrap()).unwrap();
     assert!(story.contains("typ relay") && story.contains(", selected,"), "{story}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_edge_ice_finds_the_way_on_the_inside() {
+    let (lab, speech) = (Lab::new().await, speech());
+    let manner = Manner { ice: Ice::Host, ..Manner::new(Codec::G722, OfferKeying::Dtls) };
+    let mut phone = Phone::dial(FROM, &lab.uri("1001"), manner).await.unwrap();
+    phone.wait_for_tone().await;
+    phone.say(&speech).await;
+    phone.wait(Duration::from_millis(300)).await;
+    phone.hang_up().await;
+    let verdict = compare::compare(&speech, &lab.audio(&lab.messages().await[0]).await, 8_000).unwrap();
+    assert!(verdict.passes(), "{verdict:?}");
+    let record = &lab.records(1).await[0];
+    assert_eq!((&record["ice_local"], &record["keying"]), (&"host".into(), &"dtls".into()), "{record:#}");
+    assert!(record.get("edge").is_none() && record.get("shared_call_id").is_none(), "{record:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
