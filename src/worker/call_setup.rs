@@ -9,6 +9,7 @@ use postern_ice::io::{EdgeId, EdgeServer, LocalSocket, Role, Settings};
 use postern_ice::limits::GATHER_TIMEOUT;
 use postern_ice::sdp::Description;
 use postern_mailbox::Input;
+use postern_net::UdpSocket;
 use postern_sip::StatusCode;
 use postern_sip::offer_answer::{IceReview, OfferAnswer};
 use postern_sip::offer_answer_capabilities::Local;
@@ -24,6 +25,7 @@ use crate::agreement;
 use crate::call::{Arrival, Call, symmetric_of};
 use crate::call_io::FromCall;
 use crate::media::{Command, MediaEvent, Opening};
+use crate::ports::PortPair;
 use crate::shared::Shared;
 
 /// How long a call waits for its candidates before it does without ICE. The agent tells what it has well before.
@@ -101,16 +103,21 @@ impl Call {
             .is_some_and(|offer| offer.media.iter().find(|media| media.is_audio()).is_some_and(|media| media.rtcp_mux));
         let pair = shared.ports.lease(address).map_err(|_| Refused::busy())?;
         let sockets = [pair.rtp.local_addr(), pair.rtcp.local_addr()];
+        let mut pairs = vec![pair];
+        if with_ice && let Some(other) = shared.address_for(arrival.local, Some(address.is_ipv4())) {
+            // ICE finds out by which family the peer is reached; without a second pair it is the first.
+            pairs.extend(shared.ports.lease(other));
+        }
+        let (mut bound, mut leases) = (Vec::new(), Vec::new());
+        for PortPair { rtp, rtcp, lease } in pairs {
+            bound.extend([(Component::RTP, rtp), (Component::RTCP, rtcp)]);
+            leases.push(lease);
+        }
         let relays = if with_ice { Relays::of(&shared, &arrival.seat()).await } else { Relays::default() };
         let credentials = with_ice.then(|| shared.edges.credentials(&arrival.seat()));
-        let settings = with_ice.then(|| ice_settings(&arrival, mux, sockets, relays.servers));
+        let settings = with_ice.then(|| ice_settings(&arrival, mux, &bound, relays.servers));
         getrandom::fill(&mut seed).map_err(|_| Refused::busy())?;
-        let opening = Opening {
-            sockets: vec![(Component::RTP, pair.rtp), (Component::RTCP, pair.rtcp)],
-            leases: vec![pair.lease],
-            ice: settings,
-            seed,
-        };
+        let opening = Opening { sockets: bound, leases, ice: settings, seed };
         let (media, events) = shared.media.open(opening).map_err(|_| Refused::busy())?;
         let mut call = Self::new(shared, arrival, negotiation, media, events, commands, sockets);
         call.credentials = credentials;
@@ -332,13 +339,16 @@ impl Call {
     }
 }
 
-fn ice_settings(arrival: &Arrival, mux: bool, sockets: [SocketAddr; 2], edges: Vec<EdgeServer>) -> Settings {
-    let local = |component, address| LocalSocket { component, address };
+fn ice_settings(arrival: &Arrival, mux: bool, sockets: &[(Component, UdpSocket)], edges: Vec<EdgeServer>) -> Settings {
+    let local = |(component, socket): &(Component, UdpSocket)| LocalSocket {
+        component: *component,
+        address: socket.local_addr(),
+    };
     Settings {
         // RFC 8445 section 6.1.1: the offerer controls.
         role: if arrival.offer.is_some() { Role::Controlled } else { Role::Controlling },
         mux,
-        sockets: vec![local(Component::RTP, sockets[0]), local(Component::RTCP, sockets[1])],
+        sockets: sockets.iter().map(local).collect(),
         stun_servers: Vec::new(),
         edges,
         relay_only: false,

@@ -32,13 +32,13 @@ impl Drop for Lab {
     }
 }
 
-fn configuration(directory: &Path, port: u16, more: &str) -> String {
+fn configuration(directory: &Path, port: u16, addresses: &[&str], more: &str) -> String {
     let directory = directory.display();
     format!(
         r#"
 [worker]
 startup_mode = "tcp"
-addresses = ["127.0.0.1"]
+addresses = {addresses:?}
 slots = [{port}, {}]
 rtp_ports = "44000-45999"
 rtp_rest_secs = 0
@@ -72,21 +72,26 @@ impl Lab {
 
     /// With more in its configuration than others.
     async fn with(more: &str) -> Self {
-        Self::set_up(more, |_| None).await
+        Self::set_up(&["127.0.0.1"], more, |_| None).await
     }
 
     /// In the seat that is given for its directory.
     async fn seated(seat: impl FnOnce(&Path) -> Option<Seat>) -> Self {
-        Self::set_up("", seat).await
+        Self::set_up(&["127.0.0.1"], "", seat).await
     }
 
-    async fn set_up(more: &str, seat: impl FnOnce(&Path) -> Option<Seat>) -> Self {
+    /// With an address of each family.
+    async fn of_both_families() -> Self {
+        Self::set_up(&["127.0.0.1", "::1"], "", |_| None).await
+    }
+
+    async fn set_up(addresses: &[&str], more: &str, seat: impl FnOnce(&Path) -> Option<Seat>) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 25_065 + 20 * number;
         let directory = std::env::temp_dir().join(format!("postern-worker-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let source = Source::text("worker.toml", &configuration(&directory, port, more), &directory);
+        let source = Source::text("worker.toml", &configuration(&directory, port, addresses, more), &directory);
         let loaded = load_source(&source, &[]).unwrap_or_else(|faults| {
             panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         });

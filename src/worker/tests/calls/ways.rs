@@ -1,6 +1,7 @@
 //! Calls whose media finds its way by ICE. Where edges carry it, the phone reaches relays alone, and relays reach neither
 //! worker nor phone, so that no other way is left.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use postern_ice::candidate::Kind;
@@ -73,6 +74,25 @@ async fn without_an_edge_ice_finds_the_way_on_the_inside() {
     let record = &lab.records(1).await[0];
     assert_eq!((&record["ice_local"], &record["keying"]), (&"host".into(), &"dtls".into()), "{record:#}");
     assert!(record.get("edge").is_none() && record.get("shared_call_id").is_none(), "{record:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_of_either_family_finds_the_worker_by_ice() {
+    let (lab, speech) = (Lab::of_both_families().await, speech());
+    for host in [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)] {
+        let manner = Manner { ice: Ice::Host, host, ..Manner::new(Codec::Pcmu, OfferKeying::Plain) };
+        let mut phone = Phone::dial(FROM, &lab.uri("1001"), manner).await.unwrap();
+        phone.say(&speech[..8_000]).await;
+        let pair = phone.pair.clone().unwrap();
+        assert_eq!((pair.local.address.ip(), pair.remote.address.ip()), (host, host));
+        phone.hang_up().await;
+    }
+    for record in lab.records(2).await {
+        assert!(record.get("no_audio_received").is_none() && record.get("no_audio_sent").is_none(), "{record:#}");
+        let story = lab.worker.stories.render(record["call_id"].as_str().unwrap()).unwrap();
+        let told = |host: &str| story.lines().any(|line| line.starts_with("local ") && line.contains(host));
+        assert!(told(" 127.0.0.1 ") && told(" ::1 "), "{story}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
