@@ -86,6 +86,3 @@ pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest round trip that is believed, in seconds.
 pub const ROUND_TRIP_SECS_MAX: u32 = 30;
-
-/// Longest payload of a frame in a recording.
-pub const RECORDED_FRAME_BYTES_MAX: usize = 8_192;
