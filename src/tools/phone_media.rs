@@ -80,10 +80,7 @@ impl PhoneMedia {
             // RFC 8445 section 6.1.1: the offerer controls.
             role: Role::Controlling,
             mux: false,
-            sockets: vec![
-                local(Component::RTP, pair.rtp.local_addr()),
-                local(Component::RTCP, pair.rtcp.local_addr()),
-            ],
+            sockets: vec![local(Component::RTP, pair.rtp.local_addr()), local(Component::RTCP, pair.rtcp.local_addr())],
             stun_servers: Vec::new(),
             edges: servers,
             relay_only: true,

@@ -15,8 +15,16 @@ impl Scratch {
     /// # Errors
     /// When the temporary directory cannot be written to, or the system has no randomness to give.
     pub fn new() -> Result<Self> {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// As [`new`](Self::new), under a directory of the caller's choice.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn within(parent: &Path) -> Result<Self> {
         let suffix = getrandom::u64().map_err(|error| anyhow!("no randomness from the system: {error}"))?;
-        let path = std::env::temp_dir().join(format!("postern-{suffix:016x}"));
+        let path = parent.join(format!("postern-{suffix:016x}"));
         DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
     }

@@ -46,7 +46,8 @@ mod look {
     pub(super) const EDGE: &str = "postern up --try --log info,postern_edge=debug; the tokens and relays of the edge";
     pub(super) const REDIRECTS: &str = "postern up --try --log info,postern_router=debug,postern_um=debug";
     pub(super) const WORKER: &str = "postern up --try --log info,postern_worker=debug";
-    pub(super) const COMPARISON: &str = "the worker's jitter and the machine's load: samples were lost or bent on the way";
+    pub(super) const COMPARISON: &str =
+        "the worker's jitter and the machine's load: samples were lost or bent on the way";
 }
 
 /// Plays the story and prints it. Whether every step passed.
@@ -58,7 +59,10 @@ pub(crate) async fn play(premises: &Premises, mailboxes: &[Mailbox], steps: &Ste
         }
         Ok(Err(StepFailed)) => false,
         Err(_) => {
-            steps.note(format_args!("FAILED: not over within {} s; the step after the last one hangs", STORY_TIME.as_secs()));
+            steps.note(format_args!(
+                "FAILED: not over within {} s; the step after the last one hangs",
+                STORY_TIME.as_secs()
+            ));
             false
         }
     }
@@ -84,13 +88,16 @@ impl Story<'_> {
         let before = self.steps.run("the edge counts what it relays", look::EDGE, self.relayed()).await?;
 
         let mut phone = self.call(&edges, "the first call", alice.number).await?;
+        let connected = phone.heard().len();
         self.steps.run("a message is spoken after the tone", look::WORKER, leave(&mut phone, &spoken)).await?;
-        let heard = phone.heard().len();
+        let heard = phone.heard().len() - connected;
         self.steps.run("the message is kept before the call is over", look::WORKER, hang_up(phone)).await?;
         self.media_was_relayed(before, spoken.len(), heard).await?;
 
         let mut phone = self.call(&edges, "the second call", PILOT).await?;
-        self.steps.run("the owner is let in by mailbox number and PIN", look::WORKER, log_on(&mut phone, alice)).await?;
+        self.steps
+            .run("the owner is let in by mailbox number and PIN", look::WORKER, log_on(&mut phone, alice))
+            .await?;
         let heard = self.steps.run("the message is played", look::WORKER, hear(&mut phone, &spoken)).await?;
         self.steps.run("the second call is over", look::WORKER, hang_up(phone)).await?;
 
@@ -277,7 +284,10 @@ mod tests {
     #[test]
     fn a_uri_is_shown_without_what_is_sealed_into_it() {
         let shown = |uri| shown(&Uri::parse(uri).unwrap());
-        assert_eq!(shown("sip:1001@127.0.0.1:5062;postern-call=abc;transport=tcp"), "sip:1001@127.0.0.1:5062;transport=tcp");
+        assert_eq!(
+            shown("sip:1001@127.0.0.1:5062;postern-call=abc;transport=tcp"),
+            "sip:1001@127.0.0.1:5062;transport=tcp"
+        );
         assert_eq!(shown("sip:1001@127.0.0.1:5062"), "sip:1001@127.0.0.1:5062");
     }
 

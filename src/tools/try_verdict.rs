@@ -50,7 +50,7 @@ pub(crate) fn told(verdict: &Verdict) -> String {
     format!("correlation {correlation:.3}, length {length_difference_ms:+} ms, longest gap {longest_gap_ms} ms")
 }
 
-/// Recordings that are wrong, and in what: each must be refused.
+/// Recordings made wrong, and how, of an excerpt that passes: each must be refused.
 pub(crate) fn wrong_recordings(excerpt: &[i16]) -> [(&'static str, Vec<i16>); 3] {
     let backwards = excerpt.iter().rev().copied().collect();
     let middle = excerpt.len() / 2;

@@ -1,5 +1,6 @@
 //! `postern up`: every role on this machine's loopback, with nothing to prepare and nothing left behind.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -28,10 +29,14 @@ pub struct Args {
     log: Option<String>,
 }
 
+/// Longest path of a Unix socket.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 impl Args {
-    /// Records and audit lines would stand between the steps of a trial.
+    /// Workers fetch tokens before there is a call, which is not worth a line each here. A trial says by its steps what
+    /// went wrong; other lines would stand between them.
     fn log(&self) -> &str {
-        let usual = if self.tries { "warn,postern::record=off,audit=off" } else { "warn" };
+        let usual = if self.tries { "error,audit=off,postern::record=off" } else { "warn,audit=off" };
         self.log.as_deref().unwrap_or(usual)
     }
 }
@@ -45,8 +50,10 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     // Handlers first: from here on a signal no longer kills, and what was made is removed.
     let mut signals = Signals::new()?;
     let scratch = Scratch::new()?;
-    let premises = Premises::make(scratch.path(), Ports::choose()?, args.log())?;
-    let _logging = postern_telemetry::init(&premises.loaded.config.telemetry.log, Format::Text)?;
+    let apart = if has_room_for_sockets(scratch.path()) { None } else { Some(Scratch::within(Path::new("/tmp"))?) };
+    let sockets = apart.as_ref().unwrap_or(&scratch).path();
+    let premises = Premises::make(scratch.path(), sockets, Ports::choose()?, args.log())?;
+    let logging = postern_telemetry::init(&premises.loaded.config.telemetry.log, Format::Text)?;
     let mut roles = Roles::default();
     // A trial that was broken off has not passed.
     let ended = if args.tries { ExitCode::FAILURE } else { ExitCode::SUCCESS };
@@ -57,13 +64,24 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         }
     };
     let outcome = tokio::select! {
-        outcome = work => outcome,
+        // First of all: a signal ends the edge too, which would otherwise seem to have ended by itself.
+        biased;
         () = signals.any() => Ok(ended),
+        outcome = work => outcome,
         // Nobody sees it any more, nor thinks of ending it: `postern up | head -3`.
         () = output::reader_left() => Ok(ended),
     };
+    if args.log.is_none() {
+        // That there are no workers any more is as it should be.
+        logging.set_filter("error")?;
+    }
     roles.end().await;
     outcome
+}
+
+/// Whether the path of a socket in it is one that the system takes (unix(7)); a long TMPDIR leaves no room.
+fn has_room_for_sockets(directory: &Path) -> bool {
+    directory.as_os_str().len() + "/slot-a.sock".len() <= SOCKET_PATH_BYTES_MAX
 }
 
 /// Starts everything and plays the story.
@@ -123,5 +141,25 @@ impl Signals {
             // For a role with a file it means a reload; these have nothing to load again.
             _ = self.hangup.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_directory_has_no_room_for_sockets() {
+        assert!(has_room_for_sockets(Path::new("/tmp/postern-0123456789abcdef")));
+        assert!(has_room_for_sockets(Path::new(&"d".repeat(95))));
+        assert!(!has_room_for_sockets(Path::new(&"d".repeat(96))));
+    }
+
+    #[test]
+    fn a_trial_is_not_interrupted_by_records_unless_asked_for() {
+        let args = |tries, log: Option<&str>| Args { tries, log: log.map(str::to_owned) };
+        assert!(!args(false, None).log().contains("postern::record"));
+        assert!(args(true, None).log().contains("postern::record=off"));
+        assert_eq!(args(true, Some("debug")).log(), "debug");
     }
 }

@@ -66,7 +66,7 @@ mod tests {
     #[tokio::test]
     async fn two_mailboxes_have_pins_of_their_own() {
         let scratch = Scratch::new().unwrap();
-        let premises = Premises::make(scratch.path(), up_ports::standard(), "warn").unwrap();
+        let premises = Premises::make(scratch.path(), scratch.path(), up_ports::standard(), "warn").unwrap();
         let mailboxes = add(&premises.loaded.config).await.unwrap();
         assert_eq!(mailboxes.iter().map(|mailbox| mailbox.number).collect::<Vec<_>>(), ["1001", "1002"]);
         assert_ne!(mailboxes[0].pin.digits(), mailboxes[1].pin.digits());

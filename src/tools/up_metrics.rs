@@ -1,4 +1,4 @@
-//! Reads the metrics of a role on loopback, as Prometheus does.
+//! Reads the metrics of a role on loopback, as Prometheus does, and whether it is ready.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -23,9 +23,8 @@ impl Scrape {
     /// # Errors
     /// No answer in time, or one that is not 200.
     pub(crate) async fn of(port: u16) -> Result<Self> {
-        let answer = timeout(PATIENCE, get(port)).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        let answer = answer.with_context(|| format!("http://127.0.0.1:{port}/metrics"))?;
-        ensure!(answer.starts_with("HTTP/1.0 200 ") || answer.starts_with("HTTP/1.1 200 "), "no metrics at {port}");
+        let answer = get(port, "/metrics").await?;
+        ensure!(is_ok(&answer), "http://127.0.0.1:{port}/metrics has none");
         Ok(Self(answer))
     }
 
@@ -44,13 +43,29 @@ impl Scrape {
     }
 }
 
-async fn get(port: u16) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+/// Whether the role that serves metrics on a port of loopback says that it does its work.
+///
+/// # Errors
+/// No answer in time.
+pub(crate) async fn is_ready(port: u16) -> Result<bool> {
+    Ok(is_ok(&get(port, "/readyz").await?))
+}
+
+fn is_ok(answer: &str) -> bool {
+    answer.starts_with("HTTP/1.0 200 ") || answer.starts_with("HTTP/1.1 200 ")
+}
+
+async fn get(port: u16, path: &str) -> Result<String> {
+    let exchange = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    answer.with_context(|| format!("http://127.0.0.1:{port}{path}"))
 }
 
 #[cfg(test)]

@@ -49,8 +49,7 @@ impl Ports {
         let (turn, turns, tokens) = (one(3478)?, one(5349)?, one(8443)?);
         let router = Doors { tcp: one(5060)?, tls: one(5061)? };
         let um = Doors { tcp: one(5062)?, tls: one(5063)? };
-        let metrics =
-            Metrics { edge: one(9641)?, router: one(9642)?, um: one(9643)?, slots: [one(9644)?, one(9645)?] };
+        let metrics = Metrics { edge: one(9641)?, router: one(9642)?, um: one(9643)?, slots: [one(9644)?, one(9645)?] };
         // In dual mode a slot's TLS port is the one after its TCP port.
         let mut slot = |standard| -> Result<Doors> {
             let tcp = claim(&hosts, standard, 2, &mut taken)?;

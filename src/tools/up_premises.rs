@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use postern_config::{Finding, Loaded};
@@ -43,15 +43,16 @@ pub(crate) struct Premises {
 }
 
 impl Premises {
-    /// Makes all of it in `directory`.
+    /// Makes all of it in `directory`; the sockets between UM service and workers will be in `sockets`.
     ///
     /// # Errors
     /// The directory cannot be written to, or the machine does not fit the configuration.
-    pub(crate) fn make(directory: &Path, ports: Ports, log: &str) -> Result<Self> {
+    pub(crate) fn make(directory: &Path, sockets: &Path, ports: Ports, log: &str) -> Result<Self> {
+        let sockets = sockets.to_str().with_context(|| format!("{} is no text", sockets.display()))?;
         let secrets = Secrets { turn: random_secret()?, contact: random_secret()? };
         write_certificates(directory)?;
         let configuration = directory.join("postern.toml");
-        write_private(&configuration, &text(&ports, &secrets, log))?;
+        write_private(&configuration, &text(&ports, &secrets, sockets, log))?;
         let own_addresses = postern_net::system::own_addresses()?;
         let loaded = postern_config::load(&configuration, &own_addresses).map_err(|faults| unfit(&faults))?;
         let token = issue(&secrets.turn)?;
@@ -99,8 +100,9 @@ fn issue(secret: &str) -> Result<Token> {
 }
 
 /// The configuration, every address of it on loopback.
-fn text(ports: &Ports, secrets: &Secrets, log: &str) -> String {
-    [edge(ports, secrets), sip_roles(ports, secrets), worker(ports), calls(ports), telemetry(ports, log)].concat()
+fn text(ports: &Ports, secrets: &Secrets, sockets: &str, log: &str) -> String {
+    [edge(ports, secrets), sip_roles(ports, secrets, sockets), worker(ports), calls(ports), telemetry(ports, log)]
+        .concat()
 }
 
 fn edge(ports: &Ports, Secrets { turn: secret, .. }: &Secrets) -> String {
@@ -136,7 +138,7 @@ internet = {internet}
     )
 }
 
-fn sip_roles(ports: &Ports, secrets: &Secrets) -> String {
+fn sip_roles(ports: &Ports, secrets: &Secrets, sockets: &str) -> String {
     let listeners = |port: u16| list(&ports.on_all(port));
     let identity = "host = \"localhost\"\ncertificate = \"sip.pem\"\nprivate_key = \"sip.key\"\nclient_ca = \"ca.pem\"";
     format!(
@@ -156,8 +158,7 @@ tcp = {um_tcp}
 tls = {um_tls}
 {identity}
 routers = []
-# Short: a Unix socket's path has 107 bytes at most.
-runtime_directory = "."
+runtime_directory = {sockets:?}
 metrics = "127.0.0.1:{um_metrics}"
 [um.recycle]
 # Whoever builds the program while this runs has not asked for other workers.
@@ -203,9 +204,7 @@ ca = "ca.pem"
 
 fn calls(ports: &Ports) -> String {
     // A phone names the address of some interface in its SDP, and sends from loopback.
-    let gateway = |host| {
-        format!("[[gateway]]\naddress = \"{host}\"\ndial_plan = \"{PLAN}\"\nsymmetric_rtp = true\n")
-    };
+    let gateway = |host| format!("[[gateway]]\naddress = \"{host}\"\ndial_plan = \"{PLAN}\"\nsymmetric_rtp = true\n");
     let gateways: String = ports.hosts.iter().map(gateway).collect();
     format!(
         r#"[mailbox]
@@ -241,7 +240,7 @@ mod tests {
     #[test]
     fn the_embedded_configuration_is_valid_without_warnings_and_all_on_loopback() {
         let scratch = Scratch::new().unwrap();
-        let premises = Premises::make(scratch.path(), up_ports::standard(), "warn").unwrap();
+        let premises = Premises::make(scratch.path(), scratch.path(), up_ports::standard(), "warn").unwrap();
         let config = &premises.loaded.config;
         let warnings: Vec<String> = premises.loaded.warnings.iter().map(ToString::to_string).collect();
         // The range of ports that the kernel hands out is the machine's.
@@ -263,7 +262,7 @@ mod tests {
     #[test]
     fn what_holds_secrets_is_for_its_owner_alone() {
         let scratch = Scratch::new().unwrap();
-        let premises = Premises::make(scratch.path(), up_ports::standard(), "warn").unwrap();
+        let premises = Premises::make(scratch.path(), scratch.path(), up_ports::standard(), "warn").unwrap();
         for secret in [&premises.configuration, &scratch.path().join("sip.key"), &scratch.path().join("worker.key")] {
             assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", secret.display());
         }

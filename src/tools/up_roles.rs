@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::up_metrics::Scrape;
+use crate::up_metrics::{Scrape, is_ready};
 use crate::up_premises::Premises;
 
 /// A worker opens its store, loads its prompts and binds its ports in well under a second.
@@ -42,8 +42,9 @@ impl Roles {
     pub(crate) async fn start(&mut self, premises: &Premises) -> Result<postern_edge::Listening> {
         let listening = self.start_edge(premises).await?;
         self.start_um(premises).await?;
-        self.start_router(premises).await?;
         self.await_worker(premises).await?;
+        self.start_router(premises).await?;
+        self.await_service(premises).await?;
         Ok(listening)
     }
 
@@ -86,23 +87,35 @@ impl Roles {
         started("router", ready, &mut self.router.insert((task, stop)).0).await
     }
 
-    /// The router knows a UM service as healthy, over TCP and over TLS, once a worker takes calls.
     async fn await_worker(&mut self, premises: &Premises) -> Result<()> {
+        let port = premises.ports.metrics.um;
+        self.await_that("no worker was ready to take calls", || is_ready(port)).await
+    }
+
+    /// The router knows the UM service as healthy, over TCP and over TLS.
+    async fn await_service(&mut self, premises: &Premises) -> Result<()> {
         let services = premises.loaded.config.router.as_ref().map_or(0, |router| router.um_services.len());
+        let port = premises.ports.metrics.router;
+        let all_healthy = || async move {
+            let scrape = Scrape::of(port).await?;
+            Ok(scrape.sum("postern_router_um_services", &[("health", "healthy")]) >= services as f64)
+        };
+        self.await_that("the router did not find the UM service healthy", all_healthy).await
+    }
+
+    /// Asks again and again, as long as every role goes on.
+    async fn await_that<F: Future<Output = Result<bool>>>(&mut self, not: &str, is_so: impl Fn() -> F) -> Result<()> {
         let begun = Instant::now();
-        loop {
-            let scrape = Scrape::of(premises.ports.metrics.router).await?;
-            if scrape.sum("postern_router_um_services", &[("health", "healthy")]) >= services as f64 {
-                return Ok(());
-            }
+        while !is_so().await? {
             if begun.elapsed() >= READY_TIME {
-                bail!("no worker was ready to take calls within {} s", READY_TIME.as_secs());
+                bail!("{not} within {} s", READY_TIME.as_secs());
             }
             tokio::select! {
                 over = self.over() => return over,
                 () = sleep(READY_PAUSE) => {}
             }
         }
+        Ok(())
     }
 
     /// Done when a role has ended, which none should.

@@ -43,11 +43,12 @@ impl Printed<'_> {
             let _ = writeln!(text, "  {:<10} https://{address}/v1/tokens (mutual TLS)", "tokens");
         }
         if let Some(address) = listening.telemetry {
-            let others = [ports.metrics.router, ports.metrics.um, ports.metrics.slots[0]];
+            let [slot_a, slot_b] = ports.metrics.slots;
+            let others = [ports.metrics.router, ports.metrics.um, slot_a, slot_b];
             let others: Vec<String> = others.iter().map(|port| format!(":{port}")).collect();
             let _ = writeln!(
                 text,
-                "  {:<10} http://{address}/metrics; router, um and worker at {}",
+                "  {:<10} http://{address}/metrics; router, um and workers at {}",
                 "telemetry",
                 others.join(" ")
             );
@@ -64,8 +65,7 @@ impl Printed<'_> {
         }
         let _ = writeln!(text, "\nHear it: call {}, then press the mailbox number and #, the PIN and #", uri(PILOT));
         for mailbox in self.mailboxes {
-            let _ =
-                writeln!(text, "  {:<10} mailbox {}  PIN {}", mailbox.name, mailbox.number, mailbox.pin.digits());
+            let _ = writeln!(text, "  {:<10} mailbox {}  PIN {}", mailbox.name, mailbox.number, mailbox.pin.digits());
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
     /// What is printed for a run on the standard ports.
     fn printed() -> (Premises, String) {
         let scratch = Scratch::new().unwrap();
-        let premises = Premises::make(scratch.path(), up_ports::standard(), "warn").unwrap();
+        let premises = Premises::make(scratch.path(), scratch.path(), up_ports::standard(), "warn").unwrap();
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let listening = Listening {
             udp: vec![address(3478)],
