@@ -9,6 +9,8 @@ pub struct Counters {
     pub malformed: u64,
     /// Those of them that came over TLS.
     pub malformed_over_tls: u64,
+    /// And those that came by UDP.
+    pub malformed_over_udp: u64,
     /// Responses that belong to no request of ours.
     pub stray_responses: u64,
     /// Requests that came again and were absorbed.

@@ -106,6 +106,7 @@ impl Endpoint {
     pub(crate) fn on_malformed(&mut self, malformed: &Malformed, source: &Source, now: Instant) {
         self.counters.malformed += 1;
         self.counters.malformed_over_tls += u64::from(source.transport == Transport::Tls);
+        self.counters.malformed_over_udp += u64::from(source.transport == Transport::Udp);
         if let Some(answer) = malformed.answer() {
             self.answer_statelessly(answer.clone(), source, now);
         }

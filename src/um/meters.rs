@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern_dialplan::Refusal;
+use postern_sip::counters::Counters;
 use postern_sip::{Request, Source, Transport};
 use postern_slots::{Cause, Event, Slot, Slots, State};
 use postern_telemetry::UmCells;
@@ -116,6 +117,20 @@ impl Meters {
                     self.cells.worker_started.clear(label);
                 }
             }
+        }
+    }
+}
+
+impl Meters {
+    /// Takes over what the endpoint counts.
+    pub(crate) fn read_endpoint(&self, counters: &Counters) {
+        let Counters { malformed, malformed_over_tls, malformed_over_udp, .. } = *counters;
+        for (label, count) in [
+            (call_labels::SipTransport::Tls, malformed_over_tls),
+            (call_labels::SipTransport::Udp, malformed_over_udp),
+            (call_labels::SipTransport::Tcp, malformed - malformed_over_tls - malformed_over_udp),
+        ] {
+            self.cells.malformed.store(label, count);
         }
     }
 }

@@ -254,6 +254,7 @@ impl Service {
             let connections = self.endpoint.connections_over(protocol) as u64;
             self.meters.cells.connections.set(meters::transport_label(protocol), connections);
         }
+        self.meters.read_endpoint(&self.endpoint.counters());
     }
 
     /// Files that became others: workers read them when they start.

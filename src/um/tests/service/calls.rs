@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use postern_slots::Slot;
 use postern_um::{Stop, ask_recent_calls, ask_story};
+use tokio::io::AsyncWriteExt;
 
 use crate::lab::{Lab, eventually, slot_of};
 
@@ -69,6 +70,18 @@ async fn options_tell_how_many_calls_are_taken_and_by_whom() {
     let answer = lab.options().await;
     assert_eq!(answer.header("Retry-After"), Some("2"), "{answer:?}");
     assert_eq!(answer.header("Postern-Worker"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_sip_is_counted_and_harms_nobody() {
+    let lab = Lab::new();
+    let _service = lab.ready(10).await;
+    let counted = |count: u32| format!("postern_um_malformed_messages_total{{transport=\"tcp\"}} {count}\n");
+    assert!(lab.scrape("/metrics").await.contains(&counted(0)));
+    let mut stranger = tokio::net::TcpStream::connect(lab.sip).await.expect("it listens");
+    stranger.write_all(b"HELLO sip world\r\nthis: is none\r\n\r\n").await.expect("sent");
+    eventually(async || lab.scrape("/metrics").await.contains(&counted(1))).await;
+    assert_eq!(lab.invite("1001").await.status, 302);
 }
 
 #[tokio::test(flavor = "multi_thread")]
