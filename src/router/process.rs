@@ -7,6 +7,7 @@ use postern_config::{Config, Loaded, Role};
 use postern_net::system::{self, Clock};
 use postern_sip::Proxy;
 use postern_sip::UserAgent;
+use postern_telemetry::call_labels::SipTransport;
 use postern_telemetry::labels::{ReloadResult, State};
 use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, RouterCells};
 use postern_transport::{Listening, Report, Transport, TransportOptions};
@@ -98,13 +99,14 @@ impl Router {
         let listener =
             tokio::net::TcpListener::bind(address).await.map_err(|error| RouterError::Metrics { address, error })?;
         let cells = metrics.control();
+        let counted = Arc::clone(&cells);
 
         let generation = Generation::new(&config, &own_addresses)?;
         let tls = section.identity.as_ref().map(generation::tls_identity);
         let transport = Transport::bind(TransportOptions {
             listening: generation::listening(section),
             tls: tls.clone(),
-            on_report: Arc::new(report),
+            on_report: Arc::new(move |report| on_report(&counted, report)),
             ..TransportOptions::default()
         })?;
         let proxy = Proxy::new(generation::proxy_options(&config, &own_addresses, random()?)?, random()?);
@@ -128,6 +130,7 @@ impl Router {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat(self.clock.read().mono_nanos / 1_000_000);
         }
+        self.serving.count_wire();
     }
 
     fn reload(&mut self) {
@@ -216,10 +219,17 @@ fn random() -> Result<[u8; 32], RouterError> {
     Ok(bytes)
 }
 
-/// What happens below SIP, for the log.
-fn report(report: Report) {
+/// What happens below SIP: counted where it is a refusal, and logged.
+fn on_report(cells: &RouterCells, report: Report) {
     match report {
         Report::Accepted { .. } | Report::ConnectFailed { .. } => tracing::debug!("{report}"),
+        Report::HandshakeFailed { .. }
+        | Report::HandshakeTimedOut { .. }
+        | Report::CappedSource { .. }
+        | Report::CappedTotal => {
+            cells.connections_refused.add(SipTransport::Tls, 1);
+            tracing::info!("{report}");
+        }
         _ => tracing::info!("{report}"),
     }
 }

@@ -9,7 +9,7 @@ use postern_sip::Proxy;
 use postern_sip::proxy_io::{Forward, ForwardHandle, ProxyEvent, ProxyTarget};
 use postern_sip::{HeaderName, Method, Request, SipUri, Source, StatusCode, Transport as Protocol};
 use postern_telemetry::RouterCells;
-use postern_telemetry::call_labels::{CallRefusal, ServiceHealth, SipMethod, SipResult};
+use postern_telemetry::call_labels::{self as labels, CallRefusal, ServiceHealth, SipMethod, SipResult};
 use postern_transport::Transport;
 
 use crate::contact::{is_over, ranked, uri_of};
@@ -53,6 +53,23 @@ impl Serving {
                 tracing::debug!(%uri, ?fault, "a target did not take a call")
             }
             ProxyEvent::Withdrawn { .. } => {}
+        }
+    }
+
+    /// Reads what the wire's side counts.
+    pub(crate) fn count_wire(&self) {
+        let endpoint = self.proxy.endpoint();
+        let counters = endpoint.counters();
+        let (tls, udp) = (counters.malformed_over_tls, counters.malformed_over_udp);
+        for (protocol, label, malformed) in [
+            (Protocol::Tls, labels::SipTransport::Tls, tls),
+            (Protocol::Udp, labels::SipTransport::Udp, udp),
+            (Protocol::Tcp, labels::SipTransport::Tcp, counters.malformed - tls - udp),
+        ] {
+            self.cells.malformed.store(label, malformed);
+            if protocol != Protocol::Udp {
+                self.cells.connections.set(label, endpoint.connections_over(protocol) as u64);
+            }
         }
     }
 

@@ -10,6 +10,8 @@ use postern_router::Origin;
 use postern_sip::options::EndpointOptions;
 use postern_sip::{Endpoint, Event, Method, Request, Response, SipUri, StatusCode, Target, Uri};
 use postern_transport::{Listening, TlsIdentity, Transport, TransportOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -28,6 +30,7 @@ pub fn sip(uri: &str) -> SipUri {
 /// A running router; ends with this.
 pub struct Router {
     pub address: SocketAddr,
+    pub metrics: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -54,6 +57,7 @@ impl Router {
     /// From a whole configuration.
     pub async fn run(source: ConfigSource) -> Self {
         let loaded = load_source(&source, &[]).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let metrics = loaded.config.router.as_ref().expect("a router").metrics;
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, ready) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -67,7 +71,7 @@ impl Router {
         });
         let address = tokio::time::timeout(LONG, ready).await.expect("in time").expect("ready");
         let address = address.expect("a listener");
-        Self { address, stop: Some(stop), task }
+        Self { address, metrics, stop: Some(stop), task }
     }
 
     /// With one gateway, 127.0.0.1.
@@ -77,6 +81,22 @@ impl Router {
 
     pub fn uri(&self, user: &str) -> String {
         format!("sip:{user}@{};transport=tcp", self.address)
+    }
+
+    /// Waits until the metrics have this line.
+    pub async fn until_counted(&self, line: &str) {
+        let began = Instant::now();
+        loop {
+            let mut stream = TcpStream::connect(self.metrics).await.expect("metrics");
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("asked");
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.expect("answered");
+            if text.lines().any(|known| known == line) {
+                return;
+            }
+            assert!(began.elapsed() < LONG, "no {line} in {text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until OPTIONS is answered so.

@@ -1,6 +1,7 @@
 //! Calls redirected, and calls refused.
 
 use postern_sip::Method;
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::*;
 
@@ -106,6 +107,16 @@ async fn other_methods_are_answered_with_those_that_are_known() {
     let answer = Party::client().ask(Method::Register, &router.uri("7000"), &[]).await.expect("an answer");
     assert_eq!(answer.status.code(), 405);
     assert!(answer.headers.allowed().is_some_and(|methods| methods.contains(&"INVITE")));
+}
+
+#[tokio::test]
+async fn what_is_no_sip_is_counted_and_closed() {
+    let router = Router::with(&[], "").await;
+    let mut stranger = tokio::net::TcpStream::connect(router.address).await.expect("it listens");
+    router.until_counted("postern_router_connections{transport=\"tcp\"} 1").await;
+    stranger.write_all(b"HELLO sip world\r\nthis: is none\r\n\r\n").await.expect("sent");
+    router.until_counted("postern_router_malformed_messages_total{transport=\"tcp\"} 1").await;
+    router.until_counted("postern_router_malformed_messages_total{transport=\"udp\"} 0").await;
 }
 
 #[tokio::test]
