@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use postern_sip::{HeaderName, Method, Request, Target};
+use postern_sip::{Event, HeaderName, Method, Request, StatusCode, Target};
+use postern_transport::Listening;
 
 use crate::harness::*;
 
@@ -60,6 +61,101 @@ async fn a_call_goes_through_to_the_worker_and_its_dialog_after_it() {
     assert_eq!(arrived.headers.value(HeaderName::Diversion), Some("<sip:1001@pbx>;reason=user-busy"));
     assert_eq!(arrived.headers.max_forwards().expect("readable"), Some(69));
     assert_eq!(house.um.seen.lock().expect("alone").iter().filter(|r| r.method == Method::Bye).count(), 0);
+}
+
+/// Answers each request with 200, for ever; `seen` is what came.
+async fn answer_all(party: &mut Party, seen: &mut Vec<Request>) {
+    loop {
+        party.transport.drive(&mut party.endpoint).await;
+        while let Some(event) = party.endpoint.poll_event() {
+            match event {
+                Event::Request { tx, request, .. } => {
+                    let address = party.transport.listening().tcp.first().copied();
+                    let mut response = request.response(StatusCode::OK, Some("answer"));
+                    let contact = address.map_or("sip:2001@127.0.0.1:9;transport=tcp".to_owned(), |at| {
+                        format!("sip:vm@{at};transport=tcp")
+                    });
+                    response.headers.push("Contact", format!("<{contact}>"));
+                    party.endpoint.send_response(tx, response, Instant::now());
+                    seen.push(request);
+                }
+                Event::Ack { request, .. } => seen.push(request),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A request of one party, answered by the other; what it was there.
+async fn exchange(from: &mut Party, to: &mut Party, request: Request) -> Request {
+    let (method, mut seen) = (request.method.clone(), Vec::new());
+    let answer = tokio::select! {
+        answer = from.send(request) => answer.expect("an answer"),
+        () = answer_all(to, &mut seen) => unreachable!(),
+    };
+    assert_eq!(answer.status.code(), 200, "{method}");
+    seen.into_iter().find(|request| request.method == method).unwrap_or_else(|| panic!("{method} came elsewhere"))
+}
+
+#[tokio::test]
+async fn after_a_redirect_both_sides_say_what_they_want_within_the_dialog() {
+    let listening = Listening { tcp: vec![([127, 0, 0, 1], 0).into()], ..Listening::default() };
+    let mut worker = Party::new(listening, None);
+    let at = worker.transport.listening().tcp[0];
+    let redirect = Some(format!("<sip:7000@{at};transport=tcp>"));
+    let um = Service::start(Manner { redirect, ..Manner::free(5) });
+    let router = Router::with(&[um.address], "mode = \"proxy\"").await;
+    router.until_options_say(200).await;
+
+    let mut gateway = Party::client();
+    let invite = request(Method::Invite, &router.uri("7000"), &[]);
+    let mut seen = Vec::new();
+    let answer = tokio::select! {
+        answer = gateway.send(invite.clone()) => answer.expect("an answer"),
+        () = answer_all(&mut worker, &mut seen) => unreachable!(),
+    };
+    assert_eq!(answer.status.code(), 200);
+    let arrived = seen.pop().expect("the INVITE");
+
+    let methods = [Method::Invite, Method::Update, Method::Info, Method::Refer, Method::Notify];
+    for (number, method) in (2..).zip(methods.clone()) {
+        let mut sent = in_dialog(method.clone(), &invite, &answer, number);
+        sent.headers.push("Contact", "<sip:2001@127.0.0.1:9;transport=tcp>");
+        sent.headers.push("Event", "refer");
+        let came = exchange(&mut gateway, &mut worker, sent).await;
+        assert_eq!(came.headers.max_forwards().expect("readable"), Some(69), "{method}");
+        assert_eq!(came.headers.value("Event"), Some("refer"));
+        if method == Method::Invite {
+            let ack = in_dialog(Method::Ack, &invite, &answer, number);
+            let target = Target::of(&ack).expect("a place to go");
+            gateway.endpoint.send_ack(ack, target, Instant::now()).expect("sent");
+        }
+    }
+    // Nobody listens where the caller says that it does: what the called side sends takes the caller's own connection.
+    for (number, method) in (1..).zip(methods.into_iter().chain([Method::Bye])) {
+        let sent = of_called(method.clone(), &arrived, &answer, number);
+        let came = exchange(&mut worker, &mut gateway, sent).await;
+        assert_eq!(came.headers.max_forwards().expect("readable"), Some(69), "{method}");
+        assert_eq!(came.headers.value(HeaderName::CSeq), Some(format!("{number} {method}").as_str()));
+    }
+    assert!(
+        um.seen.lock().expect("alone").iter().all(|request| matches!(request.method, Method::Invite | Method::Ack))
+    );
+}
+
+/// A request of the called side within the dialog that the INVITE, as it arrived, and its answer set up.
+fn of_called(method: Method, arrived: &Request, answer: &postern_sip::Response, number: u32) -> Request {
+    let contact = arrived.headers.contact().expect("readable").expect("a contact");
+    let mut request = Request::new(method.clone(), contact.uri);
+    request.headers.push(HeaderName::From, answer.headers.value(HeaderName::To).expect("a To"));
+    request.headers.push(HeaderName::To, arrived.headers.value(HeaderName::From).expect("a From"));
+    request.headers.copy_from(&arrived.headers, HeaderName::CallId);
+    request.headers.push(HeaderName::CSeq, format!("{number} {method}"));
+    request.headers.push("Contact", "<sip:vm@127.0.0.1:9;transport=tcp>");
+    for route in arrived.headers.record_routes().expect("readable") {
+        request.headers.push(HeaderName::Route, route);
+    }
+    request
 }
 
 #[tokio::test]
