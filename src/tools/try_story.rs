@@ -47,7 +47,7 @@ mod look {
     pub(super) const REDIRECTS: &str = "postern up --try --log info,postern_router=debug,postern_um=debug";
     pub(super) const WORKER: &str = "postern up --try --log info,postern_worker=debug";
     pub(super) const COMPARISON: &str =
-        "the worker's jitter and the machine's load: samples were lost or bent on the way";
+        "the machine's load: a phone plays what comes when it comes; try again when it is idle";
 }
 
 /// Plays the story and prints it. Whether every step passed.
