@@ -3,6 +3,7 @@
 mod calls;
 mod lab;
 mod lives;
+mod secured;
 mod stand_in;
 
 /// Not a test of its own: a worker's process runs the rest of its life in here. Without being asked to, it only shows that

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use postern_slots::limits::{HEARTBEAT, VERSION};
 use postern_slots::{
-    CallKey, Contacts, FromWorker, Lines, Readiness, RecentCall, Slot, Status, ToWorker, encode, recent_calls_parts,
+    CallKey, Contacts, FromWorker, Lines, NamedPort, Readiness, RecentCall, Slot, Status, ToWorker, encode, recent_calls_parts,
     story_parts,
 };
 
@@ -43,6 +43,8 @@ struct State {
     slot: Slot,
     born: Instant,
     ready: bool,
+    /// It listens for TLS too.
+    secure: bool,
     calls: BTreeSet<String>,
     draining: Option<Instant>,
     /// Connections that said hello.
@@ -67,6 +69,7 @@ impl StandIn {
             slot: self.slot,
             born: Instant::now(),
             ready: true,
+            secure: false,
             calls: BTreeSet::new(),
             draining: None,
             listeners: Vec::new(),
@@ -122,13 +125,14 @@ impl State {
 
     fn report(&mut self) {
         let base = 5065 + 2 * self.slot.index() as u16;
+        let tls = self.secure.then(|| NamedPort { host: "worker.example.test".into(), port: base + 1 });
         let status = Status {
             ready: Readiness { store_writable: self.ready, ..Readiness::ALL },
             calls: self.calls.len() as u32,
             memory_bytes: 1 << 20,
             age_secs: self.born.elapsed().as_secs(),
             draining_secs: self.draining.map(|since| since.elapsed().as_secs()),
-            contacts: Contacts { tcp: vec![([127, 0, 0, 1], base).into()], tls: None },
+            contacts: Contacts { tcp: vec![([127, 0, 0, 1], base).into()], tls },
         };
         self.say(&FromWorker::Status(status));
     }
@@ -183,7 +187,7 @@ fn converse(state: &Shared, mut stream: UnixStream, generation: u64) {
     }
 }
 
-/// `begin ID`, `end ID`, `unready`, `babble`; each line is answered by `done`.
+/// `begin ID`, `end ID`, `unready`, `secure`, `babble`; each line is answered by `done`.
 fn obey(state: &Shared, stream: UnixStream) {
     let mut answers = stream.try_clone().expect("a descriptor");
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -198,6 +202,7 @@ fn obey(state: &Shared, stream: UnixStream) {
                 state.say(&FromWorker::CallEnded { call: CallKey::of(call) });
             }
             ("unready", _) => state.ready = false,
+            ("secure", _) => state.secure = true,
             ("babble", _) => {
                 // First, since the UM service ends whoever babbles.
                 let _ = answers.write_all(b"done\n");
