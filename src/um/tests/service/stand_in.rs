@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use postern_slots::limits::{HEARTBEAT, VERSION};
 use postern_slots::{
-    CallKey, Contacts, FromWorker, Lines, NamedPort, Readiness, RecentCall, Slot, Status, ToWorker, encode, recent_calls_parts,
-    story_parts,
+    CallKey, Contacts, FromWorker, Lines, NamedPort, Readiness, RecentCall, Slot, Status, ToWorker, encode,
+    recent_calls_parts, story_parts,
 };
 
 pub const SOCKET_VARIABLE: &str = "STAND_IN_SOCKET";
