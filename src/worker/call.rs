@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use postern_dialplan::{CallReason, Decision, Purpose, Security};
+use postern_ice::candidate::Component;
 use postern_ice::io::EdgeId;
 use postern_mailbox::{
     Address, Began, Caller, EndOfRecording, Input, Kind, PlanName, Reason, RecordingId, RequestId, Start, Store,
@@ -92,6 +93,8 @@ pub(crate) struct Call {
     pub(crate) owed: Option<crate::call_setup::Owed>,
     mailbox: Option<postern_mailbox::Call>,
     established: bool,
+    /// ICE has a way for RTP, or there is none.
+    way_known: bool,
     deposit: Option<Deposit>,
     /// The clips of the playback under way that are still to be read.
     reader: Option<(u32, ClipReader)>,
@@ -135,6 +138,7 @@ impl Call {
             owed: None,
             mailbox: None,
             established: false,
+            way_known: false,
             deposit: None,
             reader: None,
             requests,
@@ -250,6 +254,10 @@ impl Call {
         if self.mailbox.is_some() || !self.established || self.waits_for_answer {
             return;
         }
+        // Whatever is said before has no way to the caller, greeting and tone included.
+        if self.description.is_some() && !self.way_known {
+            return;
+        }
         let decision = &self.arrival.decision;
         let address = |text: &str| text.parse::<Address>().ok();
         let kind = match &decision.purpose {
@@ -313,7 +321,13 @@ impl Call {
                 return self.input(Input::MediaLost).await;
             }
             MediaEvent::Closed(closed) => self.end.closed = Some(closed),
-            event => self.on_ice(event).await,
+            event => {
+                if matches!(event, MediaEvent::PairSelected(Component::RTP, _) | MediaEvent::IceFailed { .. }) {
+                    self.way_known = true;
+                    self.begin();
+                }
+                self.on_ice(event).await;
+            }
         }
         self.act().await;
     }
