@@ -58,7 +58,7 @@ class Baresip:
             pair.write_text(certificate.read_text() + key.read_text())
             config += [f"sip_certificate {pair}", f"sip_cafile {authority}"]
         if self._dns:
-            config += [f"dns_server {self._dns}:53"]
+            config += [f"dns_server [{self._dns}]:53" if ":" in self._dns else f"dns_server {self._dns}:53"]
         temporary = ("account", "menu", "ctrl_tcp")
         config += [f"{'module_app' if name in temporary else 'module'} {name}.so" for name in MODULES]
         (self.directory / "config").write_text("\n".join(config) + "\n")
@@ -86,7 +86,9 @@ class Baresip:
         return control
 
     def log(self):
-        return (self.directory / "output").read_text(errors="replace")
+        """What it said, but for its running bit rates."""
+        lines = (self.directory / "output").read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if line and "audio=" not in line)
 
     def tell(self, command, parameters=""):
         """Gives a command, as typed at its prompt without the slash."""
@@ -141,11 +143,15 @@ class Baresip:
             self.tell("sndcode", key)
             time.sleep(pause)
 
-    def leave(self, target, said):
+    def leave(self, target, said, greeting_secs=3.0):
         """Calls, says it once the greeting is over, and hangs up."""
-        self.start(speech.after_greeting(said))
+        self.start(speech.after_greeting(said, greeting_secs))
         self.call(target)
         self.await_end()
+
+    def await_sound(self, secs, timeout=30.0):
+        """Waits until it has heard so much; what it says began at the same time."""
+        await_that(lambda: len(self.heard()) >= secs * speech.RATE, timeout, f"{secs} s of media", interval=0.1)
 
     def log_on(self):
         """Gives the PIN of the call's owner and asks for new messages."""
@@ -156,7 +162,7 @@ class Baresip:
     def listen_for(self, said, timeout=20.0):
         """Listens until it was heard as it was said."""
         deadline = time.monotonic() + timeout
-        while not speech.is_heard(self.heard(), said):
+        while not speech.find(self.heard(), said).is_heard:
             assert time.monotonic() < deadline, f"{speech.find(self.heard(), said)}\n{self.log()[-3000:]}"
             time.sleep(0.3)
 

@@ -85,6 +85,7 @@ def hear(service, phones):
         owner.log_on()
         owner.listen_for(said)
         owner.hang_up()
+        owner.stop()
         return owner
 
     return hear_new

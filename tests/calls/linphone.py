@@ -113,7 +113,7 @@ class Linphone:
         time.sleep(len(said) / speech.RATE + 8)
         self.hang_up()
         found = speech.find(self.heard(), said)
-        assert speech.is_heard_in_pieces(self.heard(), said), f"{found}\n{self.log()[-1500:]}"
+        assert found.is_heard, f"{found}\n{self.log()[-1500:]}"
 
     def hang_up(self):
         if self._is_over:

@@ -36,6 +36,7 @@ INSIDE_NAMES = {
 }
 # Names that reach the gate and the edge from outside.
 OUTSIDE_NAMES = {f"gate.{DOMAIN}": A.GATE, "edge.example.test": A.EDGE}
+OUTSIDE_NAMES_6 = {f"gate.{DOMAIN}": A.GATE_6, "edge.example.test": A.EDGE_6}
 # Whose calls are taken, by plan. What is outside arrives at the gate.
 GATEWAYS = [
     {"address": A.PHONE, "dial_plan": "office"},
@@ -47,6 +48,10 @@ GATEWAYS = [
     {"name": f"secure-phone.{DOMAIN}", "dial_plan": "secret"},
 ]
 PLANS = {"office": "unsecured", "sealed": "sip-secured", "secret": "secured"}
+
+
+# Behind NATs media may begin seconds after the call: that silence ends no recording.
+PLAN_KEYS = {"operator": OPERATOR, "recording_idle_secs": 15}
 
 
 class Role(Edge):
@@ -90,6 +95,7 @@ class Service:
         self._names = [
             Names(self.office.host("inside"), A.INSIDE, INSIDE_NAMES),
             Names(self.office.host("internet"), "203.0.113.1", OUTSIDE_NAMES),
+            Names(self.office.host("internet"), "2001:db8::1", OUTSIDE_NAMES_6),
         ]
         short_prompts(self.directory / "prompts")
         for name in edges:
@@ -129,7 +135,7 @@ class Service:
             "sip": {"contact_secrets": [{"id": "a", "value": "what one hop decided for the next"}]},
             "gateway": GATEWAYS,
             "dial_plan": [
-                {"name": name, "security": security, "pilots": [PILOT], "operator": OPERATOR}
+                {"name": name, "security": security, "pilots": [PILOT]} | PLAN_KEYS
                 for name, security in PLANS.items()
             ],
             "telemetry": {"log": "info,postern_sip=debug,postern_worker=debug,postern_router=debug,postern_um=debug"},
@@ -249,6 +255,12 @@ class Service:
             if b"worker" in command[:3] and b"--slot" in command:
                 found[command[command.index(b"--slot") + 1].decode()] = pid
         return found
+
+    def busy_worker(self):
+        """Process id and slot of the worker that has a call."""
+        metrics = self.um.metrics()
+        (slot,) = [slot for slot in self.workers() if metrics.sum("postern_um_calls", slot=slot.lower())]
+        return self.workers()[slot], slot
 
     def logs(self):
         """Everything that the processes said, for a failure's report."""

@@ -14,6 +14,8 @@ from stun import classic_token
 A = OfficeAddresses
 # Kinds that let UDP out, which is how baresip reaches TURN.
 KINDS = ("endpoint-independent", "address-restricted", "port-restricted", "symmetric", "double", "ipv6-only")
+# Media begins when ICE has a way; from there on, until the tone is over.
+GREETING_SECS = 4.5
 MEDIA = {"rtp": [], "sdes": ["mediaenc=srtp-mand"], "dtls": ["mediaenc=dtls_srtp"]}
 ALL = [(kind, blocked, keying, port) for kind in KINDS for blocked in (False, True) for keying in MEDIA for port in (5061, 443)]
 # Each kind, each protection and each port, direct UDP blocked and not.
@@ -48,7 +50,7 @@ def outside_phone(service, office, phones, kind, user, keying, side="a"):
         transport="tls",
         media=by_turn(kind, keying),
         certificate=service.certificate("caller"),
-        dns="203.0.113.1",
+        dns="2001:db8::1" if kind == "ipv6-only" else "203.0.113.1",
         ipv6=kind == "ipv6-only",
     )
 
@@ -68,7 +70,7 @@ def test_a_call_from_behind_a_nat_leaves_a_message_through_the_edge(
     gate = f"[{A.GATE_6}]" if kind == "ipv6-only" else A.GATE
     with office.direct_udp_blocked("a", kind) if blocked else contextlib.nullcontext():
         caller = outside_phone(service, office, phones, kind, "2101", keying)
-        caller.leave(f"sip:{number}@{gate}:{port};transport=tls", said)
+        caller.leave(f"sip:{number}@{gate}:{port};transport=tls", said, GREETING_SECS)
     record = service.await_record(caller="2101", called=number)
     assert record["keying"] == keying, record
     assert "relay" in (record["ice_local"], record["ice_remote"]), record
@@ -79,7 +81,7 @@ def test_a_call_from_behind_a_nat_leaves_a_message_through_the_edge(
 def test_an_owner_behind_a_symmetric_nat_hears_what_was_left_outside(service, office, phones, words):
     number, said = service.mailbox(), words("Both of us are outside, and the mailbox is inside")
     caller = outside_phone(service, office, phones, "port-restricted", "2102", "sdes")
-    caller.leave(f"sip:{number}@{A.GATE}:443;transport=tls", said)
+    caller.leave(f"sip:{number}@{A.GATE}:443;transport=tls", said, GREETING_SECS)
     owner = outside_phone(service, office, phones, "symmetric", number, "sdes", side="b").start()
     owner.call(f"sip:{PILOT}@{A.GATE}:443;transport=tls")
     owner.log_on()

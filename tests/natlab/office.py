@@ -91,7 +91,7 @@ class Office(Lab):
         return shown.split()[3].partition("/")[0]
 
     def direct_udp_blocked(self, side, kind):
-        """An endpoint behind a NAT of this kind whose network lets UDP out to port 3478 alone, while a `with` lasts."""
+        """An endpoint behind a NAT of this kind whose network lets UDP out to TURN and DNS alone, while a `with` lasts."""
         host = self.endpoint(side, kind)
         router = self.host(f"{side}-{kind}-home")
         if not router.exists():
@@ -106,7 +106,7 @@ class _Blocked:
 table inet block {
     chain forward {
         type filter hook forward priority filter - 1; policy accept;
-        iifname "in" meta l4proto udp udp dport != 3478 drop
+        iifname "in" meta l4proto udp udp dport != { 53, 3478 } drop
     }
 }
 """
