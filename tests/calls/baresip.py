@@ -24,10 +24,9 @@ class Baresip:
 
     PROGRAM = "baresip"
 
-    def __init__(self, host, directory, address, user, transport="tcp", *, media=(), certificate=None, dns=None, ipv6=False):
+    def __init__(self, host, directory, address, user, transport="tcp", *, media=(), certificate=None, dns=None):
         self.host, self.directory, self.address, self.user, self.transport = host, directory, address, user, transport
         self._certificate, self._dns, self._media = certificate, dns, list(media)
-        self._shown = f"[{address}]" if ipv6 else address
         self.process = self._control = None
         self._input, self.events = b"", []
 
@@ -35,7 +34,7 @@ class Baresip:
         """Starts it; `says` is what the microphone hears once a call stands, after which it hangs up."""
         microphone = speech.write_wav(self.directory / "says.wav", says if says is not None else speech.silence(120))
         config = [
-            f"sip_listen {self._shown}:5080",
+            f"sip_listen {self.address}:5080",
             f"audio_source aufile,{microphone}",
             "audio_player aubridge,sink",
             "audio_alert aubridge,alert",
@@ -58,11 +57,11 @@ class Baresip:
             pair.write_text(certificate.read_text() + key.read_text())
             config += [f"sip_certificate {pair}", f"sip_cafile {authority}"]
         if self._dns:
-            config += [f"dns_server [{self._dns}]:53" if ":" in self._dns else f"dns_server {self._dns}:53"]
+            config += [f"dns_server {self._dns}:53"]
         temporary = ("account", "menu", "ctrl_tcp")
         config += [f"{'module_app' if name in temporary else 'module'} {name}.so" for name in MODULES]
         (self.directory / "config").write_text("\n".join(config) + "\n")
-        account = [f"<sip:{self.user}@{self._shown};transport={self.transport}>", "regint=0", "audio_codecs=pcmu"]
+        account = [f"<sip:{self.user}@{self.address};transport={self.transport}>", "regint=0", "audio_codecs=pcmu"]
         (self.directory / "accounts").write_text(";".join(account + self._media) + "\n")
         (self.directory / "contacts").write_text("")
         command = ["baresip", "-f", str(self.directory), "-n", self.address, "-t", "110", "-s"]

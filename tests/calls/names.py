@@ -1,21 +1,20 @@
-"""A DNS server for a host of the lab: it knows the addresses of a table and nothing else."""
+"""A DNS server for a host of the lab: it knows the IPv4 addresses of a table and nothing else."""
 
 import contextlib
-import ipaddress
 import os
 import socket
 import struct
 import threading
 
-_A, _AAAA, _IN = 1, 28, 1
+_A, _IN = 1, 1
 
 
 class Names:
     """Answers on `address`, port 53, until closed. Names that are not in the table do not exist."""
 
     def __init__(self, host, address, table):
-        self._table = {name.lower(): ipaddress.ip_address(each) for name, each in table.items()}
-        self._socket = host.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        self._table = {name.lower(): socket.inet_aton(each) for name, each in table.items()}
+        self._socket = host.socket()
         self._socket.bind((address, 53))
         self._socket.settimeout(0.2)
         self._is_open = True
@@ -43,8 +42,8 @@ class Names:
         address = self._table.get(".".join(labels).lower())
         code = 0 if address else 3
         record = b""
-        if address and kind == (_A if address.version == 4 else _AAAA):
-            record = b"\xc0\x0c" + struct.pack("!HHIH", kind, _IN, 60, len(address.packed)) + address.packed
+        if address and kind == _A:
+            record = b"\xc0\x0c" + struct.pack("!HHIH", _A, _IN, 60, 4) + address
         head = question[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, 1 if record else 0, 0, 0)
         return head + question[12:end] + record
 

@@ -20,7 +20,7 @@ DOMAIN = "example.test"
 # What certificates are issued for; phones of secured plans are known by theirs.
 CERTIFIED = {
     "router": [f"router.{DOMAIN}", A.ROUTER],
-    "gate": [f"gate.{DOMAIN}", A.GATE, A.GATE_6, A.GATE_INSIDE],
+    "gate": [f"gate.{DOMAIN}", A.GATE, A.GATE_INSIDE],
     "um": [f"um.{DOMAIN}"],
     "worker": [f"worker.{DOMAIN}"],
     "caller": [f"caller.{DOMAIN}"],  # no gateway's name: the address counts
@@ -36,14 +36,12 @@ INSIDE_NAMES = {
 }
 # Names that reach the gate and the edge from outside.
 OUTSIDE_NAMES = {f"gate.{DOMAIN}": A.GATE, "edge.example.test": A.EDGE}
-OUTSIDE_NAMES_6 = {f"gate.{DOMAIN}": A.GATE_6, "edge.example.test": A.EDGE_6}
 # Whose calls are taken, by plan. What is outside arrives at the gate.
 GATEWAYS = [
     {"address": A.PHONE, "dial_plan": "office"},
     {"address": A.PHONE_SECOND, "dial_plan": "office"},
     {"address": A.GATEWAY, "dial_plan": "office"},
     {"address": "203.0.113.0/24", "dial_plan": "office"},
-    {"address": "2001:db8::/32", "dial_plan": "office"},
     {"name": f"phone.{DOMAIN}", "dial_plan": "sealed"},
     {"name": f"secure-phone.{DOMAIN}", "dial_plan": "secret"},
 ]
@@ -95,7 +93,6 @@ class Service:
         self._names = [
             Names(self.office.host("inside"), A.INSIDE, INSIDE_NAMES),
             Names(self.office.host("internet"), "203.0.113.1", OUTSIDE_NAMES),
-            Names(self.office.host("internet"), "2001:db8::1", OUTSIDE_NAMES_6),
         ]
         short_prompts(self.directory / "prompts")
         for name in edges:
@@ -194,7 +191,7 @@ class Service:
         }
 
     def _gate(self):
-        outside = [f"{A.GATE}:5061", f"{A.GATE}:443", f"[{A.GATE_6}]:5061"]
+        outside = [f"{A.GATE}:5061", f"{A.GATE}:443"]
         return self._shared() | {
             "router": self._router_table("gate", [f"{A.GATE_INSIDE}:5060"], [f"{A.GATE_INSIDE}:5061", *outside], "proxy")
         }

@@ -12,8 +12,9 @@ from service import PILOT
 from stun import classic_token
 
 A = OfficeAddresses
-# Kinds that let UDP out, which is how baresip reaches TURN.
-KINDS = ("endpoint-independent", "address-restricted", "port-restricted", "symmetric", "double", "ipv6-only")
+# Kinds that let UDP out, which is how baresip reaches TURN. Not ipv6-only: over IPv6 it asks for an IPv4 relay, and fails
+# to send its own checks through it.
+KINDS = ("endpoint-independent", "address-restricted", "port-restricted", "symmetric", "double")
 # Media begins when ICE has a way; from there on, until the tone is over.
 GREETING_SECS = 4.5
 MEDIA = {"rtp": [], "sdes": ["mediaenc=srtp-mand"], "dtls": ["mediaenc=dtls_srtp"]}
@@ -26,7 +27,6 @@ SOME = {
     ("symmetric", True, "rtp", 5061),
     ("symmetric", False, "sdes", 443),
     ("double", True, "sdes", 443),
-    ("ipv6-only", True, "dtls", 5061),
 }
 
 
@@ -35,11 +35,10 @@ def edges():
     return ("edge",)
 
 
-def by_turn(kind, keying):
+def by_turn(keying):
     """baresip's settings for media by ICE with a relay of the edge."""
-    server = f"[{A.EDGE_6}]" if kind == "ipv6-only" else A.EDGE
     user, password = classic_token(SECRET, "caller")
-    turn = ["medianat=ice", f"stunuser={user}", f"stunpass={password}", f'stunserver="turn:{server}:3478"']
+    turn = ["medianat=ice", f"stunuser={user}", f"stunpass={password}", f'stunserver="turn:{A.EDGE}:3478"']
     return turn + MEDIA[keying]
 
 
@@ -48,10 +47,9 @@ def outside_phone(service, office, phones, kind, user, keying, side="a"):
     return phones(
         *(Baresip, host, address, user),
         transport="tls",
-        media=by_turn(kind, keying),
+        media=by_turn(keying),
         certificate=service.certificate("caller"),
-        dns="2001:db8::1" if kind == "ipv6-only" else "203.0.113.1",
-        ipv6=kind == "ipv6-only",
+        dns="203.0.113.1",
     )
 
 
@@ -60,17 +58,15 @@ def outside_phone(service, office, phones, kind, user, keying, side="a"):
     [
         pytest.param(*each, marks=() if each in SOME else pytest.mark.long, id="-".join(map(str, each)))
         for each in ALL
-        if not (each[0] == "ipv6-only" and each[3] == 443)
     ],
 )
 def test_a_call_from_behind_a_nat_leaves_a_message_through_the_edge(
     service, office, phones, words, hear, kind, blocked, keying, port
 ):
     number, said = service.mailbox(), words(f"I am calling from behind a {kind} network, hear me well")
-    gate = f"[{A.GATE_6}]" if kind == "ipv6-only" else A.GATE
     with office.direct_udp_blocked("a", kind) if blocked else contextlib.nullcontext():
         caller = outside_phone(service, office, phones, kind, "2101", keying)
-        caller.leave(f"sip:{number}@{gate}:{port};transport=tls", said, GREETING_SECS)
+        caller.leave(f"sip:{number}@{A.GATE}:{port};transport=tls", said, GREETING_SECS)
     record = service.await_record(caller="2101", called=number)
     assert record["keying"] == keying, record
     assert "relay" in (record["ice_local"], record["ice_remote"]), record

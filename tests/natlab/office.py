@@ -31,7 +31,6 @@ class OfficeAddresses(Addresses):
 
     ROUTER = "10.20.0.21"
     GATE = "203.0.113.40"
-    GATE_6 = "2001:db8::40"
     GATE_INSIDE = "10.20.0.22"
     EDGE_SECOND = "203.0.113.13"
     EDGE_SECOND_INSIDE = "10.20.0.11"
@@ -51,7 +50,7 @@ class Office(Lab):
         floor.batch("link add lan address 02:00:00:00:00:02 type bridge mcast_snooping 0", "link set lan up")
         self._on_floor(self.host("edge"), [a.EDGE_INSIDE, a.EDGE_INSIDE_6], "in")
         self._on_floor(self._on_segment("edge-second", [a.EDGE_SECOND]), [a.EDGE_SECOND_INSIDE], "in")
-        gate = self._on_segment("gate", [a.GATE, a.GATE_6])
+        gate = self._on_segment("gate", [a.GATE])
         gate.nft(_GATE)
         self._on_floor(gate, [a.GATE_INSIDE], "in")
         for name, addresses in {
@@ -86,8 +85,7 @@ class Office(Lab):
 
     def address_of(self, side, kind):
         """The address that an endpoint behind a NAT of this kind knows itself by."""
-        family = "-6" if kind == "ipv6-only" else "-4"
-        shown = self.endpoint(side, kind).run("ip", family, "-o", "addr", "show", "dev", "eth0", "scope", "global").stdout
+        shown = self.endpoint(side, kind).run("ip", "-4", "-o", "addr", "show", "dev", "eth0", "scope", "global").stdout
         return shown.split()[3].partition("/")[0]
 
     def direct_udp_blocked(self, side, kind):
