@@ -110,7 +110,7 @@ async fn other_methods_are_answered_with_those_that_are_known() {
 }
 
 #[tokio::test]
-async fn what_is_no_sip_is_counted_and_closed() {
+async fn what_is_no_sip_is_counted_and_so_are_connections() {
     let router = Router::with(&[], "").await;
     let mut stranger = tokio::net::TcpStream::connect(router.address).await.expect("it listens");
     router.until_counted("postern_router_connections{transport=\"tcp\"} 1").await;
