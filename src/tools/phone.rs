@@ -40,16 +40,16 @@ const DIGIT_PAUSE: Duration = Duration::from_millis(250);
 
 /// A redirection that was followed.
 #[derive(Clone, Debug)]
-pub(crate) struct Hop {
+pub struct Hop {
     /// Whom the INVITE went to.
-    pub(crate) asked: Uri,
-    pub(crate) status: u16,
+    pub asked: Uri,
+    pub status: u16,
     /// Where it sent us.
-    pub(crate) contact: Uri,
+    pub contact: Uri,
 }
 
 /// A phone that has a relay, ready to call.
-pub(crate) struct IdlePhone {
+pub struct IdlePhone {
     transport: Transport,
     agent: UserAgent,
     identity: Arc<DtlsIdentity>,
@@ -59,7 +59,7 @@ pub(crate) struct IdlePhone {
 }
 
 /// A phone in a call. Dropping it leaves the call to time out.
-pub(crate) struct Phone {
+pub struct Phone {
     transport: Transport,
     agent: UserAgent,
     call: CallHandle,
@@ -70,7 +70,7 @@ pub(crate) struct Phone {
 /// How an INVITE was answered.
 enum Outcome {
     Answered(CallHandle, Box<SessionDescription>),
-    Redirected(Hop),
+    Redirected(Box<Hop>),
 }
 
 impl IdlePhone {
@@ -78,7 +78,7 @@ impl IdlePhone {
     ///
     /// # Errors
     /// No token, no relay, no socket.
-    pub(crate) async fn with_relay(edges: &Edges, name: &str) -> Result<Self> {
+    pub async fn with_relay(edges: &Edges, name: &str) -> Result<Self> {
         let identity = identity()?;
         let security = postern_dialplan::Security::Unsecured;
         let capabilities = Capabilities {
@@ -112,7 +112,7 @@ impl IdlePhone {
     ///
     /// # Errors
     /// The call was refused, redirected too often, or not answered.
-    pub(crate) async fn call(mut self, from: &str, uri: &str, mut on_hop: impl FnMut(&Hop)) -> Result<Phone> {
+    pub async fn call(mut self, from: &str, uri: &str, mut on_hop: impl FnMut(&Hop)) -> Result<Phone> {
         let from = NameAddr::parse(from).with_context(|| format!("{from} is no address"))?;
         let mut uri = Uri::parse(uri).with_context(|| format!("{uri} is no URI"))?;
         for _ in 0..=REDIRECTIONS_MAX {
@@ -149,7 +149,7 @@ impl IdlePhone {
         match timeout(ANSWER_TIME, self.final_answer(call)).await {
             Ok(Ok(answer)) => Ok(Outcome::Answered(call, Box::new(answer))),
             Ok(Err(EndCause::Refused(response))) if response.status.is_redirection() => {
-                Ok(Outcome::Redirected(hop(uri, &response)?))
+                Ok(Outcome::Redirected(Box::new(hop(uri, &response)?)))
             }
             Ok(Err(EndCause::Refused(response))) => {
                 bail!("{uri} answered {} {}", response.status.code(), response.phrase)
@@ -188,13 +188,28 @@ impl Phone {
     ///
     /// # Errors
     /// There is none in time, or it goes by no relay.
-    pub(crate) async fn connected(&mut self, time: Duration) -> Result<Relayed> {
+    pub async fn connected(&mut self, time: Duration) -> Result<Relayed> {
         let begun = Instant::now();
         loop {
             if let Some(pair) = self.media.connected()? {
                 return Ok(pair);
             }
             ensure!(begun.elapsed() < time, "no way for media within {} s\n{}", time.as_secs(), self.media.tried());
+            self.turn().await?;
+        }
+    }
+
+    /// Waits for the first packet of audio, and says when it came.
+    ///
+    /// # Errors
+    /// None comes in time, or the call has ended.
+    pub async fn audio_began(&mut self, time: Duration) -> Result<Instant> {
+        let begun = Instant::now();
+        loop {
+            if let Some(at) = self.media.audio_began() {
+                return Ok(at);
+            }
+            ensure!(begun.elapsed() < time, "no audio within {} s", time.as_secs());
             self.turn().await?;
         }
     }
@@ -257,7 +272,7 @@ impl Phone {
     ///
     /// # Errors
     /// The BYE was not answered in time.
-    pub(crate) async fn hang_up(mut self) -> Result<()> {
+    pub async fn hang_up(mut self) -> Result<()> {
         self.agent.hang_up(self.call, None, Instant::now())?;
         let answered = async {
             while self.agent.calls() > 0 {
