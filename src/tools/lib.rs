@@ -35,7 +35,7 @@ mod mailbox_listing;
 mod mailbox_pin;
 pub mod output;
 #[cfg(feature = "up")]
-mod phone;
+pub mod phone;
 #[cfg(feature = "up")]
 mod phone_media;
 #[cfg(feature = "up")]

@@ -41,12 +41,12 @@ const HEARD_MAX: u64 = RATE_HZ as u64 * 300;
 
 /// By which way RTP goes.
 #[derive(Clone, Debug)]
-pub(crate) struct Relayed {
+pub struct Relayed {
     /// Our end, at the edge.
-    pub(crate) relay: SocketAddr,
+    pub relay: SocketAddr,
     /// The other end, and of which kind it is.
-    pub(crate) peer: SocketAddr,
-    pub(crate) peer_kind: &'static str,
+    pub peer: SocketAddr,
+    pub peer_kind: &'static str,
 }
 
 pub(crate) struct PhoneMedia {
@@ -63,6 +63,8 @@ pub(crate) struct PhoneMedia {
     played: u32,
     /// What went wrong, in the order in which it did.
     faults: Vec<String>,
+    /// When the first packet of audio was taken.
+    audio_began: Option<Instant>,
     _threads: Media,
 }
 
@@ -114,6 +116,7 @@ impl PhoneMedia {
             playback: 0,
             played: 0,
             faults,
+            audio_began: None,
             _threads: threads,
         })
     }
@@ -172,6 +175,11 @@ impl PhoneMedia {
         ours.chain(self.faults.iter().map(|fault| format!("  {fault}"))).collect::<Vec<_>>().join("\n")
     }
 
+    /// When the first packet of audio was taken.
+    pub(crate) fn audio_began(&self) -> Option<Instant> {
+        self.audio_began
+    }
+
     pub(crate) fn heard(&self) -> &Sound {
         &self.heard
     }
@@ -222,6 +230,9 @@ impl PhoneMedia {
         match event {
             MediaEvent::PairSelected(Component::RTP, pair) => self.selected = Some(pair),
             MediaEvent::IceCompleted => self.completed = true,
+            MediaEvent::Stream(StreamEvent::FirstAudio) => {
+                self.audio_began.get_or_insert_with(Instant::now);
+            }
             MediaEvent::PlaybackFinished(playback) => self.played = playback,
             MediaEvent::IceFailed { .. } => bail!("no pair of candidates works\n{}", self.tried()),
             MediaEvent::EdgeFailed { why, .. } => self.faults.push(format!("the edge: {why}")),

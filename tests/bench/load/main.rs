@@ -80,6 +80,10 @@ async fn run(arguments: &Arguments, cores: &[usize]) -> Result<ExitCode> {
     let bound = Duration::from_millis(150);
     row("  p99", millis(slow), Some(("150 ms", slow <= bound)));
     drop(office);
+    let times = setup::through_the_edge(&arguments.program, arguments.setups.div_ceil(3), cores[0]).await;
+    let times = times.context("time to first audio through the edge")?;
+    row("  through the edge, p50", millis(setup::percentile(&times, 0.5)), None);
+    row("  through the edge, p99", millis(setup::percentile(&times, 0.99)), None);
 
     for (name, keying) in [("plain RTP", OfferKeying::Plain), ("SRTP (SDES)", OfferKeying::Sdes)] {
         let office = Office::furnish(&arguments.program, arguments.calls.div_ceil(recording::PER_MAILBOX)).await?;
