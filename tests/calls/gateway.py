@@ -107,7 +107,7 @@ class Line:
     def ack(self, body=""):
         return self._request("ACK", headers="[routes]\n", body=body, cseq=self._cseq)
 
-    def ack_refusal(self):
+    def ack_refusal(self, cseq=None):
         """The ACK of an answer that is no 2xx, which belongs to the INVITE's transaction."""
         text = f"""
 ACK {self._uri} SIP/2.0
@@ -115,22 +115,22 @@ ACK {self._uri} SIP/2.0
 [last_From:]
 [last_To:]
 Call-ID: [call_id]
-CSeq: {self._cseq} ACK
+CSeq: {cseq or self._cseq} ACK
 Max-Forwards: 70
 Content-Length: 0
 
 """
         return f"<send><![CDATA[{text}]]></send>"
 
-    def cancel(self):
-        """CANCEL of the INVITE before it, on its branch."""
+    def cancel(self, cseq):
+        """CANCEL of the scenario's first request, an INVITE of this CSeq."""
         text = f"""
 CANCEL {self._uri} SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch-1]
 From: "A Caller" <sip:{self.caller}@[local_ip]:[local_port]>;tag=[pid]g[call_number]
 To: <sip:{self.number}@[remote_ip]:[remote_port]>
 Call-ID: [call_id]
-CSeq: {self._cseq} CANCEL
+CSeq: {cseq} CANCEL
 Max-Forwards: 70
 Content-Length: 0
 
