@@ -2,13 +2,15 @@
 
 import contextlib
 import socket
+import time
 
 import pytest
 
 from baresip import Baresip
 from edge_process import SECRET
+from names import Names
 from natlab import OfficeAddresses
-from service import PILOT
+from service import OUTSIDE_NAMES, PILOT
 from stun import classic_token
 
 A = OfficeAddresses
@@ -83,6 +85,27 @@ def test_an_owner_behind_a_symmetric_nat_hears_what_was_left_outside(service, of
     owner.log_on()
     owner.listen_for(said)
     owner.hang_up()
+
+
+def test_a_call_by_port_443_alone_stands_and_ends_and_says_why_nothing_was_heard(service, office, phones):
+    address = office.address_of("a", "udp-blocked")
+    resolver = address.rpartition(".")[0] + ".1"
+    names = Names(office.host("a-udp-blocked-nat"), resolver, OUTSIDE_NAMES)
+    try:
+        phone = phones(
+            *(Baresip, "a-udp-blocked", address, "2103"),
+            transport="tls",
+            certificate=service.certificate("caller"),
+            dns=resolver,
+        ).start()
+        phone.call(f"sip:{service.mailbox()}@{A.GATE}:443;transport=tls")
+        time.sleep(2.0)
+        phone.hang_up()
+    finally:
+        names.close()
+    record = service.await_record(caller="2103")
+    assert (record["drop_cause"], record["no_audio_received"]) == ("caller_hung_up", "nothing_received"), record
+    assert record["duration_secs"] > 1, "its ACK came by the same port"
 
 
 def test_the_outside_reaches_nothing_of_the_inside_but_the_gates_tls_ports(service, office):
