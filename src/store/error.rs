@@ -16,6 +16,8 @@ pub enum OpenError {
     Recordings { path: PathBuf, source: io::Error },
     #[error("{}: the key of PINs can be neither read nor made: {source}; see mailbox.pin_key_file", .path.display())]
     KeyFile { path: PathBuf, source: io::Error },
+    #[error("{}: the key of PINs is gone, and {} needs it; restore the key, or make another and reset every PIN", .path.display(), .database.display())]
+    KeyLost { path: PathBuf, database: PathBuf },
     #[error("no thread for recordings: {0}; the limit of threads is too low")]
     Thread(io::Error),
     #[error("the key of PINs has {bytes} bytes; it needs at least {}", crate::pins::KEY_BYTES_MIN)]

@@ -64,6 +64,19 @@ impl PinKey {
         Self::new(std::fs::read(path).map_err(because)?)
     }
 
+    /// As [`load_or_create`](Self::load_or_create), for the store with this database: one that is there has had a key,
+    /// and a new one would void every PIN.
+    ///
+    /// # Errors
+    /// The operator's: besides, a database without its key.
+    pub fn of_store(path: &Path, database: &Path) -> Result<Self, OpenError> {
+        // The key is made before the database, so the database is looked for first.
+        if database.exists() && !path.exists() {
+            return Err(OpenError::KeyLost { path: path.to_owned(), database: database.to_owned() });
+        }
+        Self::load_or_create(path)
+    }
+
     /// What is kept of `pin`: form, salt, hash. Takes tens of milliseconds and 19 MB.
     pub(crate) fn hash(&self, mailbox: MailboxId, pin: &Pin) -> Result<Vec<u8>, Fault> {
         let mut kept = vec![FORM; 1 + SALT_BYTES + HASH_BYTES];
@@ -114,6 +127,20 @@ mod tests {
         assert!(!key.matches(mailbox, &pin("739182"), None));
         assert!(!key.matches(mailbox, &pin("739182"), Some(&kept[1..])));
         assert_ne!(key.hash(mailbox, &pin("739182")).unwrap(), kept, "another salt");
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced_in_silence() {
+        let directory = std::env::temp_dir().join(format!("postern-pin-key-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (key, database) = (directory.join("pin.key"), directory.join("postern.db"));
+        PinKey::of_store(&key, &database).unwrap();
+        std::fs::write(&database, "").unwrap();
+        PinKey::of_store(&key, &database).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        assert!(matches!(PinKey::of_store(&key, &database), Err(OpenError::KeyLost { .. })));
+        assert!(!key.exists());
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

@@ -223,11 +223,11 @@ fn note_start(cells: &WorkerCells, worker: &WorkerConfig, slot: usize, generatio
 /// The store of a configuration.
 ///
 /// # Errors
-/// The key of the PINs cannot be read or made.
+/// The key of the PINs cannot be read or made, or is gone.
 pub fn store_options(mailbox: &MailboxConfig) -> Result<postern_store::Options, OpenError> {
     let StoreLocation::Sqlite(database) = &mailbox.store;
     let RecordingsLocation::Directory(recordings) = &mailbox.recordings;
-    Ok(postern_store::Options::new(database, recordings, PinKey::load_or_create(&mailbox.pin_key_file)?))
+    Ok(postern_store::Options::new(database, recordings, PinKey::of_store(&mailbox.pin_key_file, database)?))
 }
 
 /// What a PIN of a mailbox must be.
