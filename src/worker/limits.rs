@@ -14,6 +14,10 @@ pub const MEDIA_EVENTS_MAX: usize = 256;
 /// Datagrams taken from one socket before the next has its turn.
 pub const DATAGRAMS_PER_TURN: usize = 8;
 
+/// Datagrams taken from each socket before a frame that is late: more than come in its time, fewer than would fill the
+/// jitter buffer.
+pub const DATAGRAMS_PER_LATE_FRAME: usize = 2;
+
 /// Sockets of one call: RTP and RTCP of two address families.
 pub const SOCKETS_PER_CALL: usize = 4;
 

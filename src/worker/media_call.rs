@@ -89,10 +89,14 @@ impl CallMedia {
     }
 
     pub(crate) fn on_readable(&mut self, socket: usize, batch: &mut RecvBatch, now: Instant) {
+        self.receive(socket, limits::DATAGRAMS_PER_TURN, batch, now);
+    }
+
+    fn receive(&mut self, socket: usize, datagrams_max: usize, batch: &mut RecvBatch, now: Instant) {
         let Some((component, udp)) = self.sockets.get(socket) else { return };
         let component = *component;
         // An error is the send buffer's or the memory's: the next wait tells whether something can be read.
-        let Ok(count) = udp.recv_up_to(batch, limits::DATAGRAMS_PER_TURN) else { return };
+        let Ok(count) = udp.recv_up_to(batch, datagrams_max) else { return };
         for index in 0..count {
             let Some(received) = batch.get_mut(index) else { continue };
             self.on_datagram(SocketId(socket as u8), component, received.from, &received.buffer[received.range], now);
@@ -120,7 +124,7 @@ impl CallMedia {
         }
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant) {
+    pub(crate) fn on_timeout(&mut self, batch: &mut RecvBatch, now: Instant) {
         if let Some(agent) = &mut self.agent
             && agent.next_timeout().is_some_and(|at| at <= now)
         {
@@ -132,7 +136,13 @@ impl CallMedia {
         if self.events.is_closed() {
             return self.close(now);
         }
-        while self.stream.as_ref().is_some_and(|stream| stream.next_timeout() <= now) {
+        while let Some(due) = self.stream.as_ref().map(Stream::next_timeout).filter(|due| *due <= now) {
+            if due + media_limits::FRAME <= now {
+                // This thread was held up. What came meanwhile waits in the sockets, and is not to be taken for lost.
+                for socket in 0..self.sockets.len() {
+                    self.receive(socket, limits::DATAGRAMS_PER_LATE_FRAME, batch, now);
+                }
+            }
             self.on_frame(now);
             self.send_media(now);
         }

@@ -15,7 +15,7 @@ use crate::media_call::CallMedia;
 use crate::monitor::ThreadMeter;
 
 /// Descriptors told of in one wait.
-const EVENTS: usize = 256;
+const EVENTS: usize = 1024;
 
 /// How long a thread without work waits at most: it tells that it lives once per turn.
 const TURN_MAX: Duration = Duration::from_millis(500);
@@ -112,7 +112,7 @@ impl MediaThread {
         {
             self.deadlines.pop_first();
             let Some(call) = self.calls.get_mut(&id) else { continue };
-            call.on_timeout(now);
+            call.on_timeout(&mut self.batch, now);
             self.settle(id, None, now);
         }
     }

@@ -73,6 +73,19 @@ def test_killing_a_worker_keeps_what_was_said_until_then(service, phones, words,
     hear(number, said[: round((SPOKEN_SECS - 0.5) * speech.RATE)])
 
 
+def test_a_worker_that_is_held_up_takes_nothing_for_lost_that_has_come(service, phones, words, hear):
+    number, said = service.mailbox(), words("The machine stands still for a moment while I speak these words")
+    caller = speaking(phones, "2206", f"sip:{number}@{TCP}", said)
+    pid, _ = service.busy_worker()
+    for _ in range(2):
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.3)
+    caller.await_end()
+    hear(number, said)
+
+
 def test_the_death_of_an_edge_keeps_the_message_and_new_calls_use_the_other(service, office, phones, words, hear):
     user, password = classic_token(SECRET, "caller")
     host = ("a-port-restricted", office.address_of("a", "port-restricted"))
