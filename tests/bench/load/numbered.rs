@@ -56,14 +56,16 @@ pub struct Proof {
     pub misplaced: usize,
 }
 
-/// Judges a recording at 8 kHz. Its beginning may lie within a frame.
+/// Judges a recording at 8 kHz. Frames may begin anywhere: what was made up for a late one moves those that follow.
 pub fn judge(recording: &[i16]) -> Proof {
-    let count = |start: usize| recording[start..].chunks_exact(FRAME).filter(|frame| number(frame).is_some()).count();
-    let starts = 0..FRAME.min(recording.len());
-    let Some(start) = starts.max_by_key(|start| count(*start)) else { return Proof::default() };
     let mut proof = Proof::default();
     let mut last: Option<u16> = None;
-    for number in recording[start..].chunks_exact(FRAME).filter_map(number) {
+    let mut at = 0;
+    while let Some(frame) = recording.get(at..at + FRAME) {
+        let Some(number) = number(frame) else {
+            at += 1;
+            continue;
+        };
         match last.map(|last| number.wrapping_sub(last)) {
             None => {}
             Some(step @ 1..=0x7FFF) => proof.missing += usize::from(step) - 1,
@@ -71,6 +73,7 @@ pub fn judge(recording: &[i16]) -> Proof {
         }
         proof.frames += 1;
         last = Some(number);
+        at += FRAME;
     }
     proof
 }
@@ -90,6 +93,9 @@ pub fn prove_judge() {
     assert_eq!(judge(&lost), Proof { frames: 54, missing: 2, misplaced: 0 });
     lost.drain(10 * FRAME..12 * FRAME);
     assert_eq!(judge(&lost), Proof { frames: 54, missing: 2, misplaced: 0 });
+    let mut moved = whole.clone();
+    moved.splice(10 * FRAME..10 * FRAME, [0; 33]);
+    assert_eq!(judge(&moved), Proof { frames: 56, missing: 0, misplaced: 0 });
     let mut twice = sent.clone();
     twice.insert(20, sent[19]);
     assert_eq!(judge(&of(&twice)), Proof { frames: 57, missing: 0, misplaced: 1 });
