@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long, default_value_t = 15)]
     seconds: u64,
     /// INVITEs to be redirected
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 40_000)]
     redirects: u64,
     /// Calls whose time to first audio is taken
     #[arg(long, default_value_t = 300)]
