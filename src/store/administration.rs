@@ -91,13 +91,14 @@ impl SqliteStore {
         .execute(&mut *transaction)
         .await?;
         for (rank, address) in new.addresses.into_iter().enumerate() {
-            let added = sqlx::query("INSERT OR IGNORE INTO addresses VALUES (?, ?, ?, ?)")
-                .bind(&new.plan.0)
-                .bind(address.to_string())
-                .bind(id.as_slice())
-                .bind(rank as i64)
-                .execute(&mut *transaction)
-                .await?;
+            let added =
+                sqlx::query("INSERT OR IGNORE INTO addresses (plan, address, mailbox, rank) VALUES (?, ?, ?, ?)")
+                    .bind(&new.plan.0)
+                    .bind(address.to_string())
+                    .bind(id.as_slice())
+                    .bind(rank as i64)
+                    .execute(&mut *transaction)
+                    .await?;
             if added.rows_affected() == 0 {
                 return Ok(Err(address));
             }

@@ -149,7 +149,8 @@ impl SqliteStore {
         let Some(kept) = kept else { return Ok(PinChanged::UsedBefore) };
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
-            "INSERT INTO former_pins SELECT ?1, COALESCE(MAX(number), 0) + 1, ?2 FROM former_pins WHERE mailbox = ?1",
+            "INSERT INTO former_pins (mailbox, number, pin)
+             SELECT ?1, COALESCE(MAX(number), 0) + 1, ?2 FROM former_pins WHERE mailbox = ?1",
         )
         .bind(id.as_slice())
         .bind(present)

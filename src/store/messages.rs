@@ -30,13 +30,15 @@ impl SqliteStore {
     pub(crate) async fn messages_of(&self, mailbox: MailboxId) -> Result<Vec<Message>, Fault> {
         let mut messages = Vec::new();
         for state in [MessageState::New, MessageState::Saved] {
-            let rows =
-                sqlx::query("SELECT * FROM messages WHERE mailbox = ? AND state = ? ORDER BY received, id LIMIT ?")
-                    .bind(mailbox.to_bytes().as_slice())
-                    .bind(state.name())
-                    .bind(MESSAGES_LISTED_MAX as i64)
-                    .fetch_all(&self.readers)
-                    .await?;
+            let rows = sqlx::query(
+                "SELECT id, caller_address, caller_name, received, length_nanos, state, partial FROM messages
+                 WHERE mailbox = ? AND state = ? ORDER BY received, id LIMIT ?",
+            )
+            .bind(mailbox.to_bytes().as_slice())
+            .bind(state.name())
+            .bind(MESSAGES_LISTED_MAX as i64)
+            .fetch_all(&self.readers)
+            .await?;
             for row in &rows {
                 messages.push(message_of(row)?);
             }

@@ -112,7 +112,8 @@ impl SqliteStore {
             Purpose::Greeting(kind) => (kind.name(), &nobody),
         };
         let inserted = sqlx::query(
-            "INSERT INTO recordings SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM mailboxes WHERE id = ?2)",
+            "INSERT INTO recordings (id, mailbox, purpose, caller_address, caller_name, begun)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM mailboxes WHERE id = ?2)",
         )
         .bind(recording.to_bytes().as_slice())
         .bind(beginning.mailbox.to_bytes().as_slice())
@@ -144,11 +145,12 @@ impl SqliteStore {
             return Ok(Finished::TooShort);
         }
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let row = sqlx::query("SELECT * FROM recordings WHERE id = ?")
-            .bind(recording.to_bytes().as_slice())
-            .fetch_optional(&mut *transaction)
-            .await?
-            .ok_or(StoreError::Gone)?;
+        let row =
+            sqlx::query("SELECT id, mailbox, purpose, caller_address, caller_name, begun FROM recordings WHERE id = ?")
+                .bind(recording.to_bytes().as_slice())
+                .fetch_optional(&mut *transaction)
+                .await?
+                .ok_or(StoreError::Gone)?;
         let begun = Begun::of(&row)?;
         let (finished, replaced) = accept(&mut transaction, &begun, length, false).await?;
         transaction.commit().await?;
@@ -242,18 +244,22 @@ pub(crate) async fn accept(
     let mailbox = begun.mailbox.to_bytes();
     sqlx::query("DELETE FROM recordings WHERE id = ?").bind(begun.id.as_slice()).execute(&mut **transaction).await?;
     let Some(kind) = begun.greeting else {
-        sqlx::query("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-            .bind(begun.id.as_slice())
-            .bind(mailbox.as_slice())
-            .bind(&begun.caller.address)
-            .bind(&begun.caller.name)
-            .bind(begun.begun.as_millisecond())
-            .bind(i64::try_from(length.as_nanos()).unwrap_or(i64::MAX))
-            .bind(MessageState::New.name())
-            .bind(Timestamp::now().as_millisecond())
-            .bind(partial)
-            .execute(&mut **transaction)
-            .await?;
+        sqlx::query(
+            "INSERT INTO messages (id, mailbox, caller_address, caller_name, received, length_nanos, state, state_since,
+                 partial)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(begun.id.as_slice())
+        .bind(mailbox.as_slice())
+        .bind(&begun.caller.address)
+        .bind(&begun.caller.name)
+        .bind(begun.begun.as_millisecond())
+        .bind(i64::try_from(length.as_nanos()).unwrap_or(i64::MAX))
+        .bind(MessageState::New.name())
+        .bind(Timestamp::now().as_millisecond())
+        .bind(partial)
+        .execute(&mut **transaction)
+        .await?;
         return Ok((Finished::Message { message: MessageId::from_bytes(begun.id), length }, None));
     };
     let former = sqlx::query("DELETE FROM greetings WHERE mailbox = ? AND kind = ? RETURNING id")
@@ -265,7 +271,7 @@ pub(crate) async fn accept(
     if let Some(former) = former {
         doom(transaction, former).await?;
     }
-    sqlx::query("INSERT INTO greetings VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO greetings (id, mailbox, kind) VALUES (?, ?, ?)")
         .bind(begun.id.as_slice())
         .bind(mailbox.as_slice())
         .bind(kind.name())
@@ -276,7 +282,7 @@ pub(crate) async fn accept(
 
 /// Notes that a file is to go once the transaction has ended.
 pub(crate) async fn doom(transaction: &mut Transaction<'_, Sqlite>, id: [u8; 16]) -> Result<(), Fault> {
-    sqlx::query("INSERT OR IGNORE INTO doomed_files VALUES (?)")
+    sqlx::query("INSERT OR IGNORE INTO doomed_files (id) VALUES (?)")
         .bind(id.as_slice())
         .execute(&mut **transaction)
         .await?;

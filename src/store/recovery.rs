@@ -60,7 +60,9 @@ impl SqliteStore {
     /// Finishes what the processes before could not. Others may be at work beside us: what they hold is left alone.
     pub(crate) async fn recover(&self) -> Result<Recovered, Fault> {
         let mut recovered = Recovered::default();
-        let rows = sqlx::query("SELECT * FROM recordings").fetch_all(&self.readers).await?;
+        let rows = sqlx::query("SELECT id, mailbox, purpose, caller_address, caller_name, begun FROM recordings")
+            .fetch_all(&self.readers)
+            .await?;
         for row in &rows {
             self.recover_recording(&Begun::of(row)?, &mut recovered).await?;
         }

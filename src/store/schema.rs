@@ -1,7 +1,7 @@
 //! The tables, and how an older database becomes one of today.
 //!
 //! During an upgrade two workers, one of each version, use the same database. So a change of the schema only ever
-//! adds, what it adds has a default, and an older program keeps working beside it.
+//! adds, what it adds has a default, and every statement names its columns: an older program keeps working beside it.
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, Row, SqliteConnection};

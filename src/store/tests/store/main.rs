@@ -4,3 +4,4 @@ mod kills;
 mod power_loss;
 mod records;
 mod support;
+mod upgrade;
