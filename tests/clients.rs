@@ -44,8 +44,8 @@ impl Up {
         for line in printed.by_ref().lines().map(|line| line.expect("text")) {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
-                ["udp", address, ..] => udp = address.parse().ok(),
-                ["tcp", address, ..] => tcp = address.parse().ok(),
+                ["turn", "udp", address, ..] => udp = address.parse().ok(),
+                ["turn", "tcp", address, ..] => tcp = address.parse().ok(),
                 ["token", "username", username, "password", password] => {
                     token = Some((username.to_owned(), password.to_owned()));
                 }
