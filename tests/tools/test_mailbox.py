@@ -320,7 +320,15 @@ def test_a_configuration_that_cannot_be_used_is_told_by_line(mailbox, file, tmp_
 
 def test_a_store_that_is_none_is_told(mailbox, tmp_path):
     (tmp_path / "postern.db").write_bytes(b"this is no database of ours, however long it may be" * 100)
+    (tmp_path / "pin.key").write_bytes(bytes(range(32)))
     assert "postern.db: the database does not open" in refused(mailbox("list"))
+
+
+def test_a_store_whose_key_is_gone_is_told_and_no_other_key_is_made(mailbox, tmp_path):
+    assert mailbox("add", "1001", "--plan", "office", "--name", "Alice Ng").returncode == 0
+    (tmp_path / "pin.key").unlink()
+    assert "the key of PINs is gone" in refused(mailbox("list"))
+    assert not (tmp_path / "pin.key").exists()
 
 
 def test_only_one_of_many_at_once_gets_the_address_and_nothing_is_lost(binary, mailbox, file):
