@@ -49,6 +49,8 @@ def test_an_invite_without_sdp_is_answered_with_an_offer(service, gateway, words
     hear(number, said)
 
 
+# SIPp takes answers in the order of its script alone, and CANCEL's and INVITE's may cross in ways that it does not hold.
+@pytest.mark.long
 def test_a_cancelled_call_ends_with_487_or_is_hung_up_when_the_answer_was_faster(service, gateway):
     line = Line(service.mailbox(), "3003")
     begin, ack, bye = line.invite(), line.ack(), line.bye()
