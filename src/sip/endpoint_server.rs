@@ -46,6 +46,12 @@ impl Endpoint {
         if !server.state.on_answer(response.status, now) {
             return;
         }
+        // What a proxy forwards has the tag of who answered; a CANCEL that comes later is answered with it too.
+        if response.status != StatusCode::TRYING
+            && let Some(tag) = response.headers.to_tag()
+        {
+            server.tag = tag;
+        }
         self.trace.sent_response(&response);
         let bytes = response.encode();
         let repeated = !server.source.transport.is_reliable() && server.state.repeats_answer();

@@ -91,12 +91,26 @@ fn incoming(room: &mut Room, party: usize) -> Option<CallHandle> {
     })
 }
 
-/// A calls B through the proxy, and B answers.
-fn talk(room: &mut Room, plan: &Plan, transport: &str) -> (CallHandle, CallHandle) {
+/// A calls B through the proxy.
+fn call(room: &mut Room, plan: &Plan, transport: &str) -> (CallHandle, CallHandle) {
     let now = room.net.now;
     let out = room.agent(A).invite(through_proxy(transport), now).unwrap();
     run(room, plan, SECOND);
-    let called = incoming(room, B).expect("a call");
+    (out, incoming(room, B).expect("a call"))
+}
+
+/// The same, and B rings.
+fn ring(room: &mut Room, plan: &Plan) -> (CallHandle, CallHandle) {
+    let (out, called) = call(room, plan, "tcp");
+    let now = room.net.now;
+    room.agent(B).ring(called, now).unwrap();
+    run(room, plan, SECOND);
+    (out, called)
+}
+
+/// The same, and B answers at once.
+fn talk(room: &mut Room, plan: &Plan, transport: &str) -> (CallHandle, CallHandle) {
+    let (out, called) = call(room, plan, transport);
     let now = room.net.now;
     room.agent(B).answer(called, &sdp("sendrecv"), now).unwrap();
     run(room, plan, SECOND);
@@ -216,13 +230,7 @@ fn sessions_are_refreshed_through_the_proxy() {
 fn a_cancel_goes_on_to_the_called_side() {
     let mut room = proxied();
     let plan = Plan::to(&[TO_B, "sip:7000@10.0.0.3;transport=tcp"]);
-    let now = room.net.now;
-    let out = room.agent(A).invite(through_proxy("tcp"), now).unwrap();
-    run(&mut room, &plan, SECOND);
-    let called = incoming(&mut room, B).unwrap();
-    let now = room.net.now;
-    room.agent(B).ring(called, now).unwrap();
-    run(&mut room, &plan, SECOND);
+    let (out, _) = ring(&mut room, &plan);
     let now = room.net.now;
     room.agent(A).hang_up(out, None, now).unwrap();
     let told = run(&mut room, &plan, SECOND);
@@ -240,10 +248,7 @@ fn a_cancel_goes_on_to_the_called_side() {
 fn a_redirection_is_followed_by_the_proxy_and_the_caller_sees_none() {
     let mut room = proxied();
     let plan = Plan::to(&[TO_B]);
-    let now = room.net.now;
-    room.agent(A).invite(through_proxy("tcp"), now).unwrap();
-    run(&mut room, &plan, SECOND);
-    let called = incoming(&mut room, B).unwrap();
+    let (_, called) = call(&mut room, &plan, "tcp");
     let now = room.net.now;
     let contact = name("<sip:7000@10.0.0.3;transport=tcp;mailbox=signed>");
     room.agent(B).redirect(called, &[contact], now).unwrap();
@@ -267,13 +272,7 @@ fn a_redirection_is_followed_by_the_proxy_and_the_caller_sees_none() {
 fn a_redirection_that_crosses_a_cancel_is_not_shown_to_the_caller() {
     let mut room = proxied();
     let plan = Plan::to(&[TO_B]);
-    let now = room.net.now;
-    let out = room.agent(A).invite(through_proxy("tcp"), now).unwrap();
-    run(&mut room, &plan, SECOND);
-    let called = incoming(&mut room, B).unwrap();
-    let now = room.net.now;
-    room.agent(B).ring(called, now).unwrap();
-    run(&mut room, &plan, SECOND);
+    let (out, called) = ring(&mut room, &plan);
     let now = room.net.now;
     room.agent(A).hang_up(out, None, now).unwrap();
     room.agent(B).redirect(called, &[name("<sip:7000@10.0.0.3;transport=tcp>")], now).unwrap();

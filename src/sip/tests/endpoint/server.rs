@@ -2,7 +2,7 @@
 
 use postern_sip::io::FailCause;
 use postern_sip::options::EndpointOptions;
-use postern_sip::{Action, Core, Event, Message, Method, Transport};
+use postern_sip::{Action, Core, Event, HeaderName, Message, Method, StatusCode, Transport};
 
 use crate::harness::*;
 
@@ -175,10 +175,14 @@ fn a_cancel_after_the_final_answer_changes_nothing() {
     let mut bed = Bed::new();
     bed.datagram(&incoming("INVITE", "z9hG4bKa"));
     let tx = bed.incoming();
-    bed.answer(tx, 200);
+    // As a proxy forwards it, with the tag of who answered.
+    let mut forwarded = bed.endpoint.response(tx, StatusCode::OK).unwrap();
+    forwarded.headers.set(HeaderName::To, "<sip:7000@10.0.0.1>;tag=theirs");
+    bed.endpoint.send_response(tx, forwarded, bed.now);
     bed.actions();
     bed.datagram(&incoming("CANCEL", "z9hG4bKa"));
-    assert_eq!(bed.status(), 200);
+    let ok = bed.response();
+    assert_eq!((ok.status.code(), ok.headers.to_tag().as_deref()), (200, Some("theirs")));
     assert_eq!(bed.events(), []);
 }
 
