@@ -65,7 +65,7 @@ def told_apart(status, method, branch):
 
 
 # SIPp's labels are numbers.
-_LABELS = {"answered": 1, "refused": 2, "over": 3}
+_LABELS = {"answered": 1, "refused": 2, "refused-first": 3, "over": 4}
 
 
 def label(name):
@@ -197,14 +197,14 @@ class Gateway:
         path.write_bytes(mu_law(samples))
         return path
 
-    def run(self, steps, target, timeout=40):
+    def run(self, steps, target, timeout=40, options=()):
         """Runs a scenario against HOST:PORT; fails with what SIPp saw."""
         scenario, trace = self.directory / "scenario.xml", self.directory / "messages.log"
         trace.unlink(missing_ok=True)
         scenario.write_text('<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="call">\n' + "\n".join(steps) + "\n</scenario>\n")
         command = [shutil.which("sipp"), target, "-sf", scenario, "-t", "t1", "-m", "1", "-i", self.address, "-p", PORT, "-mi", self.address]
         command += ["-nostdin", "-trace_msg", "-message_file", trace, "-trace_err", "-error_file", self.directory / "errors.log"]
-        command += ["-timeout", f"{timeout - 5}s", "-recv_timeout", "15000"]
+        command += ["-timeout", f"{timeout - 5}s", "-recv_timeout", "15000", *options]
         done = self.host.run(*command, timeout=timeout, cwd=self.directory)
         self.messages = trace.read_text(errors="replace") if trace.exists() else ""
         assert done.returncode == 0, f"SIPp ended with {done.returncode}\n{done.stdout[-1500:]}\n{self.messages[-6000:]}"

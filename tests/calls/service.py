@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import speech
-from edge_process import BINARY, REPOSITORY, Edge, default_config, merged
+from edge_process import BINARY, REPOSITORY, Edge, await_that, default_config, merged
 from names import Names, with_names
 from natlab import OfficeAddresses
 
@@ -100,7 +100,14 @@ class Service:
         self.um = self._role("um", "um", "inside", self._um(edges), "127.0.0.1:9643").start()
         self.router = self._role("router", "router", "router", self._router(), "127.0.0.1:9642").start()
         self.gate = self._role("router", "gate", "gate", self._gate(), "127.0.0.1:9642").start()
+        self.await_routes()
         return self
+
+    def await_routes(self):
+        """Waits until both routers have found the UM service healthy by each of its transports."""
+        for router in (self.router, self.gate):
+            healthy = lambda: router.metrics().sum("postern_router_um_services", health="healthy")
+            await_that(lambda: healthy() == 2, what="the health of the UM service")
 
     def _role(self, role, name, host, config, metrics):
         return Role(role, name, self.office.host(host), self.directory, config, metrics)

@@ -49,19 +49,22 @@ def test_an_invite_without_sdp_is_answered_with_an_offer(service, gateway, words
     hear(number, said)
 
 
-# SIPp takes answers in the order of its script alone, and CANCEL's and INVITE's may cross in ways that it does not hold.
-@pytest.mark.long
 def test_a_cancelled_call_ends_with_487_or_is_hung_up_when_the_answer_was_faster(service, gateway):
     line = Line(service.mailbox(), "3003")
     begin, ack, bye = line.invite(), line.ack(), line.bye()
+    # CANCEL's 200 and the INVITE's final answer may come in either order.
     steps = [
-        *(begin, line.cancel(1), receive(100, optional=True), told_apart(200, "INVITE", "answered")),
-        *(receive(487, optional=True, branch="refused"), receive(200), ack, bye, receive(200), go("over")),
+        *(begin, line.cancel(1), receive(100, optional=True), receive(487, optional=True, branch="refused-first")),
+        *(told_apart(200, "INVITE", "answered"), receive(487, optional=True, branch="refused")),
+        *(receive(200), ack, bye, receive(200), go("over")),
+        *(label("refused-first"), line.ack_refusal(1), receive(200), go("over")),
         # The answers to CANCEL and BYE.
         *(label("answered"), ack, bye, receive(200), receive(200), go("over")),
         *(label("refused"), line.ack_refusal(1), label("over")),
     ]
-    assert "SIP/2.0 302" not in gateway.run(steps, GATE), "where calls go on is not the caller's to know"
+    # An answer that comes before SIPp has sent its CANCEL is passed over, and comes again.
+    messages = gateway.run(steps, GATE, options=("-default_behaviors", "all,-abortunexp"))
+    assert "SIP/2.0 302" not in messages, "where calls go on is not the caller's to know"
     await_that(lambda: service.calls() == 0, what="the end of the call")
 
 

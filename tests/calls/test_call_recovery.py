@@ -57,9 +57,8 @@ def test_killing_the_um_service_costs_no_call(service, phones, words, hear):
     assert service.workers() == before, "the workers live on"
     service.um.start()
     assert service.workers() == before, "and are adopted"
-    # The router took the service for dead, and asks again after a moment.
-    for router in (service.router, service.gate):
-        await_that(lambda: router.metrics().sum("postern_router_um_services", health="healthy") == 2, what="its return")
+    # The routers took the service for dead, and ask again after a moment.
+    service.await_routes()
     hear(number, said)
 
 
