@@ -88,4 +88,9 @@ pub struct Frame<'a> {
     pub kind: FrameKind,
     /// Below the silence level.
     pub silent: bool,
+    /// Samples at the end of `pcm` for which nothing has come so far: lost or only late, as the next packet will tell.
+    pub unsettled: usize,
+    /// Of the samples that were unsettled until now, how many stood for nothing: their packets were only late. Whoever
+    /// listens had to wait for as long; whoever records leaves them out.
+    pub superfluous: usize,
 }

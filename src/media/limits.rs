@@ -58,7 +58,7 @@ pub const JITTER_SLOTS: usize = 64;
 pub const PLAYOUT_DELAY: Duration = Duration::from_millis(80);
 
 /// Longest delay that jitter may build up; what comes later still is dropped.
-pub const PLAYOUT_DELAY_MAX: Duration = Duration::from_millis(400);
+pub const PLAYOUT_DELAY_MAX: Duration = Duration::from_millis(1_000);
 
 /// Time to spare of the latest packet, over some seconds, beyond which silence is shortened.
 pub const PLAYOUT_SPARE_MAX: Duration = Duration::from_millis(140);

@@ -49,6 +49,12 @@ pub struct Playout {
     clock: Clock,
     /// Units made up since the last decoded sample.
     gap: u32,
+    /// Units at the end of the last frame that are owed.
+    unsettled: u32,
+    /// Units owed before the last frame that it showed to be of no time of the sender's.
+    superfluous: u32,
+    /// Nothing is left out to make the delay shorter.
+    keeps_all: bool,
 }
 
 /// Where the cursor is and how packets arrive around it.
@@ -58,6 +64,8 @@ struct Clock {
     /// When the first packet's time comes.
     start: u32,
     owed: u32,
+    /// Of what was owed, what was not lost but waited for.
+    waited: u32,
     last_transit: Option<u32>,
     misfits: u32,
     /// Earliest and latest transit of this window and of the one before.
@@ -141,15 +149,19 @@ impl Clock {
         let ahead = timestamp.wrapping_sub(cursor) as i32;
         let lost = self.owed.min(ahead.max(0) as u32);
         let mut cursor = cursor.wrapping_add(lost);
+        let mut waited = self.owed - lost;
         self.owed = 0;
         // What could not be told as lost has made the delay longer.
         if let Some(earliest) = self.earliest() {
             let longest = earliest.wrapping_add(DELAY_MAX);
             let offset = now.wrapping_sub(cursor);
             if after(offset, longest) {
+                // So much was waited for in vain.
+                waited = waited.saturating_sub(offset.wrapping_sub(longest));
                 cursor = now.wrapping_sub(longest);
             }
         }
+        self.waited += waited;
         self.cursor = Some(cursor);
     }
 }
@@ -197,7 +209,25 @@ impl Playout {
             at_pcm_rate: Vec::with_capacity(limits::PACKET_BYTES_MAX),
             clock: Clock::default(),
             gap: NOTHING_AFTER,
+            unsettled: 0,
+            superfluous: 0,
+            keeps_all: false,
         }
+    }
+
+    /// Whether all that comes is played to its end, however long it has waited. Off at first.
+    pub fn keep_all(&mut self, keeps_all: bool) {
+        self.keeps_all = keeps_all;
+    }
+
+    /// Samples at the end of the last frame for which nothing had come: lost, or late.
+    pub fn unsettled(&self) -> usize {
+        (self.unsettled * self.samples_per_unit()) as usize
+    }
+
+    /// How many of the unsettled samples before the last frame were only waited for.
+    pub fn superfluous(&self) -> usize {
+        (self.superfluous * self.samples_per_unit()) as usize
     }
 
     /// The codec last decoded.
@@ -234,6 +264,22 @@ impl Playout {
 
     /// Makes the frame that ends at `now`: replaces `frame` by samples of 20 ms.
     pub fn frame(&mut self, now: u32, frame: &mut Vec<i16>) -> FrameKind {
+        self.unsettled = 0;
+        let kind = self.next_frame(now, frame);
+        self.superfluous = std::mem::take(&mut self.clock.waited);
+        kind
+    }
+
+    /// A frame of what has come and is not yet due; `None` when nothing is left.
+    pub fn rest(&mut self, now: u32, frame: &mut Vec<i16>) -> Option<FrameKind> {
+        if self.jitter.is_empty() && self.decoded.is_empty() {
+            return None;
+        }
+        self.clock.start = now;
+        Some(self.frame(now, frame))
+    }
+
+    fn next_frame(&mut self, now: u32, frame: &mut Vec<i16>) -> FrameKind {
         let samples = (self.pcm_rate / limits::FRAMES_PER_SEC) as usize;
         frame.clear();
         let mut mixture = Mixture::default();
@@ -251,6 +297,8 @@ impl Playout {
         if self.clock.late >= LATE_MAX && self.decoded.is_empty() && self.clock.spare(now) < 0 {
             // Packets keep missing their turn: let everything wait for a frame.
             self.clock.late = 0;
+            self.unsettled = FRAME_UNITS;
+            self.clock.waited += FRAME_UNITS;
             self.fill(FRAME_UNITS, Fill::Missing, frame, &mut mixture);
             return mixture.kind();
         }
@@ -282,6 +330,7 @@ impl Playout {
         let missing_units = missing as u32 / self.samples_per_unit();
         let Some((slot, lost_packets)) = self.jitter.peek() else {
             self.clock.owed = self.clock.owed.saturating_add(missing_units);
+            self.unsettled += missing_units;
             return self.fill(missing_units, Fill::Missing, frame, mixture);
         };
         let timestamp = slot.timestamp;
@@ -353,7 +402,7 @@ impl Playout {
     fn shrink(&mut self, now: u32, samples: usize, frame: &mut [i16], mixture: &Mixture) {
         self.clock.since_shrink = self.clock.since_shrink.saturating_add(FRAME_UNITS);
         // No more than one frame in 200 ms.
-        if self.clock.since_shrink < 10 * FRAME_UNITS || self.clock.windows[1].is_none() {
+        if self.keeps_all || self.clock.since_shrink < 10 * FRAME_UNITS || self.clock.windows[1].is_none() {
             return;
         }
         let spare = self.clock.spare(now);

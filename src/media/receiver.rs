@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
-use crate::event::FrameKind;
+use crate::event::{Frame, FrameKind};
 use crate::jitter_buffer::{Content, Inserted};
 use crate::level::SilenceDetector;
 use crate::limits;
@@ -171,15 +171,38 @@ impl Receiver {
     pub fn make_frame(&mut self, at: Instant) -> FrameKind {
         let now = self.units(at);
         let kind = self.playout.frame(now, &mut self.frame);
-        self.frame_silent = self.silence.is_silent(&self.frame);
-        self.counts.frames[kind as usize] += 1;
-        self.counts.loud += u64::from(!self.frame_silent && kind == FrameKind::Audio);
+        self.count_frame(kind);
         kind
     }
 
-    /// The frame made last, and whether it is silent.
-    pub fn last_frame(&self) -> (&[i16], bool) {
-        (&self.frame, self.frame_silent)
+    /// Makes a frame of what has come and is not yet due; `None` when nothing is left.
+    pub fn make_rest(&mut self, at: Instant) -> Option<FrameKind> {
+        let now = self.units(at);
+        let kind = self.playout.rest(now, &mut self.frame)?;
+        self.count_frame(kind);
+        Some(kind)
+    }
+
+    fn count_frame(&mut self, kind: FrameKind) {
+        self.frame_silent = self.silence.is_silent(&self.frame);
+        self.counts.frames[kind as usize] += 1;
+        self.counts.loud += u64::from(!self.frame_silent && kind == FrameKind::Audio);
+    }
+
+    /// The frame made last.
+    pub fn last_frame(&self, kind: FrameKind) -> Frame<'_> {
+        Frame {
+            pcm: &self.frame,
+            kind,
+            silent: self.frame_silent,
+            unsettled: self.playout.unsettled(),
+            superfluous: self.playout.superfluous(),
+        }
+    }
+
+    /// Whether all that comes is to be in frames; see [`Playout::keep_all`].
+    pub fn keep_all(&mut self, keeps_all: bool) {
+        self.playout.keep_all(keeps_all);
     }
 
     /// A key whose end was lost.

@@ -459,8 +459,9 @@ impl Stream {
             self.frame = None;
             return;
         }
-        self.frame = Some(self.receiver.make_frame(at));
-        let (_, silent) = self.receiver.last_frame();
+        let kind = self.receiver.make_frame(at);
+        self.frame = Some(kind);
+        let silent = self.receiver.last_frame(kind).silent;
         match self.receiver.silence.frame(silent) {
             Some(level::Change::Silence(duration)) => self.tell(Event::Silence { duration }),
             Some(level::Change::TalkResumed) => self.tell(Event::TalkResumed),
@@ -521,8 +522,19 @@ impl Stream {
     /// The frame that the last `handle_timeout` made, once.
     pub fn poll_frame(&mut self) -> Option<Frame<'_>> {
         let kind = self.frame.take()?;
-        let (pcm, silent) = self.receiver.last_frame();
-        Some(Frame { pcm, kind, silent })
+        Some(self.receiver.last_frame(kind))
+    }
+
+    /// Whether somebody records: while one does, no audio is left out to shorten the delay. Off at first.
+    pub fn set_recording(&mut self, is_recording: bool) {
+        self.receiver.keep_all(is_recording);
+    }
+
+    /// The next frame of what has come and is not yet due, ahead of its time: for a recording that ends now. `None` when
+    /// nothing is left.
+    pub fn poll_rest(&mut self, now: Instant) -> Option<Frame<'_>> {
+        let kind = self.receiver.make_rest(now)?;
+        Some(self.receiver.last_frame(kind))
     }
 
     /// The next packet to send; its bytes are good until the next call.

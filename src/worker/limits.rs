@@ -30,6 +30,12 @@ pub const PLAY_LOW: Duration = Duration::from_millis(1500);
 /// Recorded audio in one piece: `kill -9` costs at most this much, and one piece on its way to the disk.
 pub const RECORDED_PIECE: Duration = Duration::from_millis(100);
 
+/// How long a recording waits whether what is missing was lost or is late only; as long as audio may be late.
+pub const UNSETTLED_MAX: Duration = postern_media::limits::PLAYOUT_DELAY_MAX;
+
+/// Frames that a recording takes at its end of what was not yet due: more than the jitter buffer holds.
+pub const REST_FRAMES_MAX: usize = 100;
+
 /// Pieces of recorded audio that wait for the disk; more is a disk that does not keep up.
 pub const RECORDED_PIECES_MAX: usize = 64;
 

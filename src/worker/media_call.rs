@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use postern_ice::Agent;
 use postern_ice::candidate::Component;
 use postern_ice::io::{Action, Event as IceEvent, HEADROOM, Input, SocketId, TAILROOM, Way};
-use postern_media::event::{Destination, Event as StreamEvent, FrameKind};
+use postern_media::event::{Destination, Event as StreamEvent};
 use postern_media::session;
 use postern_media::{Stream, limits as media_limits, mux};
 use postern_net::{Outgoing, RecvBatch, UdpSocket};
@@ -154,8 +154,7 @@ impl CallMedia {
         self.playback.feed(stream);
         stream.handle_timeout(now);
         let Some(frame) = stream.poll_frame() else { return };
-        let silent = frame.silent || matches!(frame.kind, FrameKind::Nothing | FrameKind::ComfortNoise);
-        let ended = self.recorder.as_mut().and_then(|recorder| recorder.take(frame.pcm, silent));
+        let ended = self.recorder.as_mut().and_then(|recorder| recorder.take(&frame));
         if let Some(ended) = ended {
             self.end_recording(ended);
         }
@@ -206,13 +205,9 @@ impl CallMedia {
             Command::Record(recording) => {
                 let rate = self.stream.as_ref().map_or(8_000, Stream::pcm_rate);
                 self.recorder = Some(Recorder::new(recording, rate));
+                self.set_recording(true);
             }
-            Command::StopRecording => {
-                if let Some(recorder) = self.recorder.take() {
-                    let ended = recorder.stop();
-                    self.tell_recorded(ended);
-                }
-            }
+            Command::StopRecording => self.stop_recording(now),
             Command::SendDigit(digit, duration) => {
                 if let Some(stream) = &mut self.stream {
                     // A peer without telephone-event gets none; whoever wants more asks the agreement first.
@@ -243,10 +238,7 @@ impl CallMedia {
 
     fn close(&mut self, now: Instant) {
         self.closing = Some(now);
-        if let Some(recorder) = self.recorder.take() {
-            let ended = recorder.stop();
-            self.tell_recorded(ended);
-        }
+        self.stop_recording(now);
         if let Some(stream) = &mut self.stream {
             stream.say_bye(now);
         }
@@ -378,12 +370,29 @@ impl CallMedia {
         let _ = udp.send(&message);
     }
 
-    fn end_recording(&mut self, ended: Recorded) {
-        self.recorder = None;
-        self.tell_recorded(ended);
+    /// Ends the recording with what has come so far, also with what would be played later only.
+    fn stop_recording(&mut self, now: Instant) {
+        let Some(mut recorder) = self.recorder.take() else { return };
+        let mut ended = None;
+        for _ in 0..limits::REST_FRAMES_MAX {
+            let Some(frame) = self.stream.as_mut().and_then(|stream| stream.poll_rest(now)) else { break };
+            ended = recorder.take(&frame);
+            if ended.is_some() {
+                break;
+            }
+        }
+        self.end_recording(ended.unwrap_or_else(|| recorder.stop()));
     }
 
-    fn tell_recorded(&mut self, ended: Recorded) {
+    fn set_recording(&mut self, is_recording: bool) {
+        if let Some(stream) = &mut self.stream {
+            stream.set_recording(is_recording);
+        }
+    }
+
+    fn end_recording(&mut self, ended: Recorded) {
+        self.recorder = None;
+        self.set_recording(false);
         let Recorded { why, samples, silence } = ended;
         self.tell(MediaEvent::RecordingEnded { why, samples, silence });
     }

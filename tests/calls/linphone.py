@@ -99,7 +99,8 @@ class Linphone:
         says = speech.after_greeting(said)
         self.start(says)
         self.call(target)
-        time.sleep(len(says) / speech.RATE)
+        # It begins to say it a while after the call stands, later still on a busy machine.
+        time.sleep(len(says) / speech.RATE + 2)
         self.hang_up()
 
     def log_on(self):
@@ -110,7 +111,7 @@ class Linphone:
 
     def listen_for(self, said):
         """Listens as long as it takes, hangs up, and judges: what it records is on the disk only then."""
-        time.sleep(len(said) / speech.RATE + 8)
+        time.sleep(len(said) / speech.RATE + 10)
         self.hang_up()
         found = speech.find(self.heard(), said)
         assert found.is_heard, f"{found}\n{self.log()[-1500:]}"

@@ -53,20 +53,25 @@ impl Call {
     }
 
     fn run(&mut self, frames: u32) {
-        self.arrivals.sort_by_key(|(at, ..)| *at);
-        let mut arrivals = std::mem::take(&mut self.arrivals).into_iter().peekable();
-        let mut frame = Vec::new();
-        for _ in 0..frames {
-            self.now += FRAME;
-            while let Some((at, sequence, timestamp)) = arrivals.next_if(|(at, ..)| *at <= self.now) {
-                let payload = payload(timestamp, self.units);
-                let inserted = self.playout.insert(sequence, timestamp, PCMU, &payload, at);
-                self.inserted.push(inserted);
-            }
-            self.kinds.push(self.playout.frame(self.now, &mut frame));
-            assert_eq!(frame.len(), FRAME as usize, "a frame of 20 ms, whatever comes");
-            self.pcm.extend_from_slice(&frame);
+        (0..frames).for_each(|_| self.run_on());
+    }
+
+    /// One frame.
+    fn run_on(&mut self) {
+        self.now += FRAME;
+        let (mut come, later) =
+            std::mem::take(&mut self.arrivals).into_iter().partition::<Vec<_>, _>(|(at, ..)| *at <= self.now);
+        self.arrivals = later;
+        come.sort_by_key(|(at, ..)| *at);
+        for (at, sequence, timestamp) in come {
+            let payload = payload(timestamp, self.units);
+            let inserted = self.playout.insert(sequence, timestamp, PCMU, &payload, at);
+            self.inserted.push(inserted);
         }
+        let mut frame = Vec::new();
+        self.kinds.push(self.playout.frame(self.now, &mut frame));
+        assert_eq!(frame.len(), FRAME as usize, "a frame of 20 ms, whatever comes");
+        self.pcm.extend_from_slice(&frame);
     }
 
     fn count(&self, kind: FrameKind) -> usize {
@@ -110,6 +115,68 @@ fn lost_packets_are_made_up_and_what_follows_keeps_its_place() {
     for frame in (start + 3..470).filter(|f| call.kinds[*f] == FrameKind::Audio) {
         assert_eq!(call.origin(frame * 160 + 40), Some((frame - start) as u32 * 160 + 40));
     }
+}
+
+/// What a recorder keeps of all frames.
+fn recorded(call: &mut Call, frames: u32) -> Vec<i16> {
+    call.playout.keep_all(true);
+    let (mut kept, mut unsettled) = (Vec::new(), 0_usize);
+    for _ in 0..frames {
+        let before = call.pcm.len();
+        call.run_on();
+        let superfluous = call.playout.superfluous();
+        assert!(superfluous <= unsettled, "{superfluous} of {unsettled}");
+        kept.truncate(kept.len() - superfluous);
+        kept.extend_from_slice(&call.pcm[before..]);
+        unsettled = if call.playout.unsettled() == 160 { unsettled + 160 } else { call.playout.unsettled() };
+    }
+    kept
+}
+
+#[test]
+fn a_sender_that_stood_still_leaves_no_hole_in_what_is_kept() {
+    for still in [100_u32, 300, 700, 900] {
+        let mut call = Call::new(160);
+        // Packets 100 and following wait until it goes on, and come at once.
+        let units = still * 8;
+        call.send(300, |i| Some(units.saturating_sub(i.saturating_sub(100) * 160) * u32::from(i >= 100)));
+        let kept = recorded(&mut call, 300 + still / 20 + 10);
+        let start = kept.iter().position(|s| s.abs() > 1_000).unwrap() / 160 * 160;
+        let wrong = |i: &u32| kept[start + *i as usize] != g711::decode_ulaw(g711::encode_ulaw(sample(*i)));
+        let wrong: Vec<u32> = (40..300 * 160).filter(wrong).collect();
+        // But for the seam, where the first sound after a gap is blended in.
+        assert!(
+            wrong.iter().all(|i| (100 * 160..100 * 160 + 80).contains(i)),
+            "{still}: {:?}",
+            &wrong[..wrong.len().min(5)]
+        );
+        assert_eq!(call.inserted.iter().filter(|inserted| **inserted != Inserted::Stored).count(), 0);
+    }
+}
+
+#[test]
+fn what_is_lost_for_a_while_leaves_a_hole_of_its_length() {
+    let mut call = Call::new(160);
+    call.send(300, |i| (!(100..120).contains(&i)).then_some(0));
+    let kept = recorded(&mut call, 300);
+    let start = kept.iter().position(|s| s.abs() > 1_000).unwrap() / 160 * 160;
+    for i in 121 * 160..290 * 160 {
+        assert_eq!(kept[start + i as usize], g711::decode_ulaw(g711::encode_ulaw(sample(i))), "sample {i}");
+    }
+}
+
+#[test]
+fn what_is_not_yet_due_can_be_had_at_the_end() {
+    let mut call = Call::new(160);
+    call.send(100, |_| Some(0));
+    call.run(100);
+    let start = call.pcm.iter().position(|s| s.abs() > 1_000).unwrap() / 160 * 160;
+    let mut frame = Vec::new();
+    while call.playout.rest(call.now, &mut frame).is_some() {
+        call.pcm.extend_from_slice(&frame);
+    }
+    let heard = &call.pcm[start + 40..start + 100 * 160];
+    assert!(heard.iter().zip(40..).all(|(s, i)| *s == g711::decode_ulaw(g711::encode_ulaw(sample(i)))));
 }
 
 #[test]
