@@ -20,7 +20,8 @@ use crate::io::{
     Settings, SocketId, StreamId, StreamProgress, TAILROOM, Transmit, Way,
 };
 use crate::limits::{
-    COMPONENTS_MAX, EDGES_MAX, EVENTS_MAX, QUIET_AFTER, REMOTE_CANDIDATES_MAX, SOCKETS_MAX, STUN_SERVERS_MAX,
+    COMPONENTS_MAX, EDGES_MAX, EVENTS_MAX, QUIET_AFTER, RELEASE_GRACE, REMOTE_CANDIDATES_MAX, SOCKETS_MAX,
+    STUN_SERVERS_MAX,
 };
 use crate::relays::Relay;
 use crate::sdp::Description;
@@ -433,6 +434,12 @@ impl Agent {
             return Input::Media { component, from, payload };
         }
         if self.sources.contains(&Source { base, from }) {
+            // The peer may send by another pair than ours: its relay is not given back as long as it does.
+            if let Base::Relay(id) = base
+                && let Some(retires_at) = self.relay_mut(id).and_then(|relay| relay.retires_at.as_mut())
+            {
+                *retires_at = (*retires_at).max(now + RELEASE_GRACE);
+            }
             return Input::Media { component, from, payload };
         }
         Input::Ignored(Ignored::UnknownSource)

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::Rng;
 use crate::agent::Agent;
 use crate::candidate::{Candidate, Component, Kind, priority};
 use crate::io::{Event, SocketId, Transport, Way};
-use crate::limits::{GATHER_TIMEOUT, LOCAL_CANDIDATES_MAX};
+use crate::limits::{GATHER_SPARE, GATHER_TIMEOUT, LOCAL_CANDIDATES_MAX};
 use crate::relays::RelayId;
 use crate::session::Base;
 use crate::story::Happening;
@@ -25,6 +25,8 @@ pub(crate) struct LocalCandidate {
 #[derive(Debug)]
 pub(crate) struct Gathering {
     pub(crate) deadline: Instant,
+    /// Who has not answered by then is down.
+    timeout: Instant,
     bindings: Vec<Binding>,
 }
 
@@ -79,8 +81,19 @@ impl Agent {
                 }
             }
         }
-        self.gathering = Some(Gathering { deadline: now + GATHER_TIMEOUT, bindings });
+        let timeout = now + GATHER_TIMEOUT;
+        self.gathering = Some(Gathering { deadline: timeout, timeout, bindings });
         self.start_relays(now);
+        self.hurry(now);
+    }
+
+    /// Others get a little more time once an edge has given all that a call needs: one that died would hold it up.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        if self.has_relays()
+            && let Some(gathering) = &mut self.gathering
+        {
+            gathering.deadline = gathering.deadline.min(now + GATHER_SPARE);
+        }
     }
 
     pub(crate) fn run_gathering(&mut self, now: Instant) {
@@ -110,7 +123,7 @@ impl Agent {
             self.gathering = Some(gathering);
             return;
         }
-        self.give_up_pending(now);
+        self.give_up_pending(now, now >= gathering.timeout);
         self.diary.note(
             now,
             Happening::Gathered {

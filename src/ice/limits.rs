@@ -71,6 +71,9 @@ pub const CHECK_LAST_WAIT: Duration = Duration::from_secs(4);
 /// How long gathering waits for servers before it does with what it has.
 pub const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long gathering waits for other edges once one has given all that a call needs.
+pub const GATHER_SPARE: Duration = Duration::from_millis(400);
+
 /// How long a check list may go without a working pair before it counts as failed: peers begin late, and their checks
 /// open ways (RFC 8863 section 4).
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,7 +100,7 @@ pub const QUIET_AFTER: Duration = Duration::from_millis(1_000);
 pub const QUIET_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a pair on which media flowed may give no sign of life before that is told.
-pub const QUIET_LIMIT: Duration = Duration::from_millis(2_500);
+pub const QUIET_LIMIT: Duration = Duration::from_millis(2_250);
 
 /// Silence of an edge that counts as its death while a pair goes through it.
 pub const EDGE_SILENCE: Duration = Duration::from_secs(2);

@@ -175,6 +175,7 @@ impl Agent {
             let port = allocated.reservation.map_or(PortWish::Any, PortWish::Reserved);
             self.start_relay(now, edge, rank, Component::RTCP, port);
         }
+        self.hurry(now);
     }
 
     fn on_redirected(&mut self, id: RelayId, server: SocketAddr) {
@@ -222,13 +223,24 @@ impl Agent {
         self.diary.note(now, Happening::EdgeFailed { edge, why });
     }
 
-    /// Whatever did not answer in time counts as down.
-    pub(crate) fn give_up_pending(&mut self, now: Instant) {
+    /// Whether an edge has given a relay for each component.
+    pub(crate) fn has_relays(&self) -> bool {
+        let given = |component: Component| {
+            let of_component = move |relay: &&Relay| relay.component == component && relay.is_usable();
+            self.relays.iter().filter(of_component).filter(|relay| relay.client.allocated().is_some())
+        };
+        given(Component::RTP).any(|rtp| self.mux || given(Component::RTCP).any(|rtcp| is_same(&rtp.edge, &rtcp.edge)))
+    }
+
+    /// Waits no more for who has not answered; whoever had all the time counts as down.
+    pub(crate) fn give_up_pending(&mut self, now: Instant, had_time: bool) {
         while let Some(relay) = self.relays.iter_mut().find(|relay| relay.is_pending()) {
             let (edge, component) = (relay.edge.id, relay.component);
             relay.abandoned = true;
             relay.client.release(now);
-            self.tell_edge_failure(now, edge, component, Failure::NoAnswer, false);
+            if had_time {
+                self.tell_edge_failure(now, edge, component, Failure::NoAnswer, false);
+            }
         }
     }
 

@@ -115,6 +115,27 @@ fn direct_calls_give_their_allocations_back() {
 }
 
 #[test]
+fn a_relay_is_kept_while_the_peer_sends_by_it() {
+    let mut world = World::new(4);
+    let edges = [world.add_edge("203.0.113.10:3478"), world.add_edge("203.0.113.20:3478")];
+    let caller = world.add(Plan::new(Role::Controlling, "10.0.0.1").relay_only().edge(edges[1], Transport::Udp));
+    let worker = world.add(Plan::new(Role::Controlled, "192.0.2.9").edge(edges[0], Transport::Udp));
+    world.introduce(caller, worker);
+    let [from, to] = [caller, worker].map(|host| world.hosts[host].agent.local_address(RTP, Kind::Relayed).unwrap());
+    world.pass(secs(3));
+    assert_eq!(world.kinds(worker, RTP), Some((Kind::Host, Kind::Relayed)));
+    world.hosts[worker].heard.clear();
+    // The peer uses the other pair, which worked as well.
+    for _ in 0..500 {
+        world.inject(from, to, vec![0x80; 172]);
+        world.pass(millis(20));
+    }
+    world.pass(secs(6));
+    assert_eq!(world.hosts[worker].heard.len(), 500);
+    assert_eq!(world.edges[edges[0]].server.allocations(), 0);
+}
+
+#[test]
 fn a_relayed_call_lasts_for_hours_under_tokens_of_minutes() {
     let mut world = World::new(4);
     let edge = world.add_edge("203.0.113.10:3478");

@@ -72,6 +72,22 @@ fn a_dead_edge_is_noticed_and_another_one_carries_media_within_three_seconds() {
 }
 
 #[test]
+fn an_edge_that_died_unnoticed_holds_nobody_up_while_another_one_answers() {
+    let mut world = World::new(11);
+    world.add_edge("203.0.113.10:3478");
+    world.add_edge("203.0.113.20:3478");
+    world.edges[0].is_dead = true;
+    let edges = [0, 1].map(|edge| world.server(edge, Transport::Udp)).to_vec();
+    let began = world.now;
+    let worker = world.add_with(Plan::new(Role::Controlled, "192.0.2.9"), edges);
+    world.gather();
+    assert!(world.now - began < millis(700), "{:?}", world.now - began);
+    let candidates = world.hosts[worker].agent.description().candidates;
+    assert_eq!(candidates.iter().filter(|candidate| candidate.kind == Kind::Relayed).count(), 2);
+    assert!(!world.has(worker, |event| matches!(event, Event::EdgeFailed { .. })), "it may be slow only");
+}
+
+#[test]
 fn a_dead_edge_is_noticed_in_a_call_that_is_silent() {
     let (mut world, [_, worker]) = relayed(Transport::Udp);
     world.pass(secs(30));
