@@ -147,7 +147,7 @@ pub(crate) fn decode(root: Table<'_>, notes: &Notes, files: &Files<'_>) -> Draft
                     .address;
                 Some(NatDiscoveryConfig { primary, alternate_address, alternate_port })
             }),
-            limits: limits(table.section("limits")),
+            limits: limits(table.section("limits"), notes),
             sockets: sockets(table.section("sockets")),
             media: media(table.section("media")),
             records: records(table.section("records"), files),
@@ -394,9 +394,11 @@ fn alternates(table: &Table<'_>) -> Option<(IpAddr, u16)> {
     Some((address?, port? as u16))
 }
 
-fn limits(table: Table<'_>) -> LimitsConfig {
+fn limits(table: Table<'_>, notes: &Notes) -> LimitsConfig {
     let limits = LimitsConfig {
         unauthenticated_answers_per_sec: table.or("unauthenticated_answers_per_sec", 20, |v| v.integer(1..=1_000_000)),
+        worker_networks: table
+            .or("worker_networks", Vec::new(), |value| value.list(NETWORKS_MAX, |element| network(element, notes))),
         handshakes_per_source: table.or("handshakes_per_source", 32, |v| v.integer(1..=10_000)),
     };
     table.close();

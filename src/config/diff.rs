@@ -127,6 +127,7 @@ const ROWS: &[Row] = &[
     optional_row!("edge.nat_discovery.alternate_address", Restart, nat_discovery, alternate_address),
     optional_row!("edge.nat_discovery.alternate_port", Restart, nat_discovery, alternate_port),
     row!("edge.limits.unauthenticated_answers_per_sec", Restart, edge.limits.unauthenticated_answers_per_sec),
+    row!("edge.limits.worker_networks", Reload, edge.limits.worker_networks),
     row!("edge.limits.handshakes_per_source", Restart, edge.limits.handshakes_per_source),
     row!("edge.sockets.listener_bytes", Restart, edge.sockets.listener_bytes),
     row!("edge.sockets.relay_bytes", Restart, edge.sockets.relay_bytes),

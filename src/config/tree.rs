@@ -302,6 +302,8 @@ impl NatDiscoveryConfig {
 pub struct LimitsConfig {
     /// Unauthenticated answers per second and source (/32, /64).
     pub unauthenticated_answers_per_sec: u32,
+    /// Where our own workers are: the former does not hold for them.
+    pub worker_networks: Vec<IpNet>,
     /// TCP connections of one source (/32, /64) that have not yet shown a whole STUN message.
     pub handshakes_per_source: u32,
 }

@@ -37,6 +37,7 @@ pub(crate) fn options(config: &Config, own_addresses: &[IpAddr], live: LivePorts
             allocations_per_identity: edge.auth.allocations_per_identity,
             allocations_max: edge.auth.allocations_max,
         },
+        worker_networks: edge.limits.worker_networks.clone(),
         features: Features {
             tcp_allocations: edge.relay.tcp,
             mobility: edge.mobility,

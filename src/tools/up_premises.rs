@@ -124,6 +124,9 @@ addresses = {relays}
 ports = "{RELAY_PORTS}"
 # So that whoever tries it out can be the peer as well.
 allow_peers = {relays}
+# Callers and workers are of one address here.
+[edge.limits]
+worker_networks = {relays}
 [edge.auth]
 secrets = [{{ id = "{KEY_ID}", value = "{secret}" }}]
 [edge.tokens]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use postern_token::Credentials;
 
 use crate::mobility::{MobilityHomes, TicketKey};
@@ -20,6 +21,8 @@ pub struct Options {
     pub policy: PeerPolicy,
     pub lifetimes: Lifetimes,
     pub quotas: Quotas,
+    /// Clients there get an answer before they have authenticated, however often they ask.
+    pub worker_networks: Vec<IpNet>,
     pub features: Features,
     /// Where a draining server sends new clients; the first one of the client's family is named.
     pub alternates: Vec<Alternate>,

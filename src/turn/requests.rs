@@ -122,7 +122,9 @@ impl Server {
 
     /// Counts an answer to somebody who has not authenticated; false when it must not be sent.
     pub(crate) fn may_answer_stranger(&mut self, now: Now, client: &Client) -> bool {
-        let allowed = self.shared.strangers.allow(now.mono_nanos, client.transport, client.remote.ip());
+        let source = client.remote.ip().to_canonical();
+        let allowed = self.options.worker_networks.iter().any(|network| network.contains(&source))
+            || self.shared.strangers.allow(now.mono_nanos, client.transport, source);
         self.counters.strangers_limited += u64::from(!allowed);
         allowed
     }

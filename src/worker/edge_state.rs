@@ -148,18 +148,22 @@ impl State {
         }
     }
 
-    /// Living edges with a token for that call.
+    /// Living edges with a token for that call: the first relay of each, then the second ones. A call takes no more than
+    /// a few, and wants more than one edge.
     pub(crate) fn servers(&self, call: &str, now: Instant) -> Vec<EdgeServer> {
         let Some(seat) = self.seat_of(call) else { return Vec::new() };
         let mut edges: Vec<usize> = (0..self.edges.len()).filter(|edge| self.edges[*edge].is_alive()).collect();
         edges.sort_by_key(|edge| self.edges[*edge].is_impaired(now));
         let of_edge = |edge: usize| {
             let held = seat.tokens[edge].as_ref().filter(|held| held.ends_at > now);
-            let relays = self.edges[edge].relays.iter();
-            held.into_iter()
-                .flat_map(move |held| relays.clone().map(move |relay| server(edge, *relay, &held.credentials)))
+            let relays = self.edges[edge].relays.iter().enumerate();
+            held.into_iter().flat_map(move |held| {
+                relays.clone().map(move |(place, relay)| (place, server(edge, *relay, &held.credentials)))
+            })
         };
-        edges.into_iter().flat_map(of_edge).collect()
+        let mut servers: Vec<(usize, EdgeServer)> = edges.into_iter().flat_map(of_edge).collect();
+        servers.sort_by_key(|(place, _)| *place);
+        servers.into_iter().map(|(_, server)| server).collect()
     }
 
     /// Whether a token may come soon.

@@ -61,6 +61,7 @@ impl Rules {
             policy: PeerPolicy::new(&policy, live),
             lifetimes: self.lifetimes,
             quotas: self.quotas,
+            worker_networks: Vec::new(),
             features: Features { mobility: self.mobility, software: Some("sim".into()), ..Features::default() },
             alternates: self.alternates.iter().map(|&address| Alternate { address, domain: None }).collect(),
         })

@@ -71,6 +71,7 @@ impl Edge {
             policy: PeerPolicy::new(&policy, broker.live_ports()),
             lifetimes: wishes.lifetimes,
             quotas: wishes.quotas,
+            worker_networks: Vec::new(),
             features: Features::default(),
             alternates: alternates.into_iter().collect(),
         };

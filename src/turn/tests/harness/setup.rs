@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use postern_token::{Credentials, Grant, Identity, KEYS_MAX, KeyRing, Password, Refused, Secret, Verifier};
 use postern_turn::broker::PoolOptions;
 use postern_turn::integrity::userhash;
@@ -29,6 +30,7 @@ pub struct Setup {
     pub policy: PolicyOptions,
     pub lifetimes: Lifetimes,
     pub quotas: Quotas,
+    pub worker_networks: Vec<IpNet>,
     pub features: Features,
     pub alternates: Vec<Alternate>,
     pub ports: RangeInclusive<u16>,
@@ -48,6 +50,7 @@ impl Default for Setup {
             },
             lifetimes: Lifetimes::default(),
             quotas: Quotas::default(),
+            worker_networks: Vec::new(),
             features: Features::default(),
             alternates: Vec::new(),
             ports: 50_000..=50_999,
@@ -76,6 +79,7 @@ impl Setup {
             policy: PeerPolicy::new(&self.policy, live),
             lifetimes: self.lifetimes,
             quotas: self.quotas,
+            worker_networks: self.worker_networks.clone(),
             features: self.features.clone(),
             alternates: self.alternates.clone(),
         })

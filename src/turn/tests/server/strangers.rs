@@ -26,6 +26,13 @@ fn beyond_twenty_answers_per_second_and_source_there_is_silence_and_a_counter() 
 }
 
 #[test]
+fn workers_are_answered_however_often_they_ask() {
+    let mut world = World::with(|setup| setup.worker_networks = vec!["10.20.0.0/24".parse().unwrap()]);
+    assert_eq!(answers(&mut world, "10.20.0.20:4000", 30, Method::Allocate), 30);
+    assert_eq!(answers(&mut world, "10.20.1.20:4000", 30, Method::Allocate), 20);
+}
+
+#[test]
 fn no_span_of_one_second_sees_more_than_twenty_answers() {
     let mut world = World::new();
     let mut answered = Vec::new();
