@@ -83,6 +83,8 @@ pub(crate) struct Call {
     pub(crate) sockets: [std::net::SocketAddr; 2],
     pub(crate) description: Option<postern_ice::sdp::Description>,
     pub(crate) session: Option<Session>,
+    /// Samples per second of what is played and recorded: those of the first codec that was agreed on.
+    pub(crate) rate_hz: Option<u32>,
     pub(crate) recovery: crate::recovery::Recovery,
     /// Renewed credentials for the edges, once relays were asked for; kept for as long as the call may want any.
     pub(crate) credentials: Option<mpsc::Receiver<(EdgeId, ClientCredentials)>>,
@@ -96,6 +98,8 @@ pub(crate) struct Call {
     /// ICE has a way for RTP, or there is none.
     way_known: bool,
     deposit: Option<Deposit>,
+    /// The latest playback.
+    playback: u32,
     /// The clips of the playback under way that are still to be read.
     reader: Option<(u32, ClipReader)>,
     requests: mpsc::UnboundedSender<(RequestId, StoreRequest)>,
@@ -131,6 +135,7 @@ impl Call {
             sockets,
             description: None,
             session: None,
+            rate_hz: None,
             recovery: crate::recovery::Recovery::default(),
             credentials: None,
             end: CallEnd::default(),
@@ -140,6 +145,7 @@ impl Call {
             established: false,
             way_known: false,
             deposit: None,
+            playback: 0,
             reader: None,
             requests,
             beside,
@@ -250,8 +256,7 @@ impl Call {
 
     /// Lets the voice mail logic begin, once the call is acknowledged and media agreed on.
     fn begin(&mut self) {
-        let Some(session) = &self.session else { return };
-        if self.mailbox.is_some() || !self.established || self.waits_for_answer {
+        if self.session.is_none() || self.mailbox.is_some() || !self.established || self.waits_for_answer {
             return;
         }
         // Whatever is said before has no way to the caller, greeting and tone included.
@@ -276,7 +281,7 @@ impl Call {
             caller: Caller { address: decision.caller.shown.clone(), name: decision.caller.display_name.clone() },
             caller_address: known,
             kind,
-            rate_hz: session.codec.rate(),
+            rate_hz: self.rate_hz(),
         };
         let options = Arc::clone(&self.arrival.plan.options);
         self.mailbox = Some(postern_mailbox::Call::new(options, start, Instant::now(), Timestamp::now()));
@@ -334,6 +339,8 @@ impl Call {
 
     async fn on_beside(&mut self, told: Beside) {
         match told {
+            // Of a playback that was stopped meanwhile.
+            Beside::Piece(playback, _) if playback != self.playback => {}
             Beside::Stored(id, answer) => return self.input(Input::Stored(id, answer)).await,
             Beside::Appended(id, result) => {
                 let Some(deposit) = self.deposit.as_mut().filter(|deposit| deposit.id == id) else { return };
@@ -434,10 +441,11 @@ impl Call {
     }
 
     fn rate_hz(&self) -> u32 {
-        self.session.as_ref().map_or(8_000, |session| session.codec.rate())
+        self.rate_hz.unwrap_or(8_000)
     }
 
     fn play(&mut self, playback: u32, clips: Vec<postern_mailbox::Clip>) {
+        self.playback = playback;
         let mut reader = ClipReader::new(clips, self.rate_hz());
         match reader.at_hand(&self.shared.prompts) {
             Ok(pieces) => {

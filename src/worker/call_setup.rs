@@ -151,7 +151,8 @@ impl Call {
 
     /// Answers the INVITE: with our answer, or with our offer.
     async fn answer(&mut self) -> Result<(), Refused> {
-        let local = self.local(Direction::SendRecv);
+        // An offer of ours may be answered without ICE: then a relay is given back, and the host address remains.
+        let local = self.local(Direction::SendRecv, self.arrival.offer.is_some());
         let text = match self.arrival.offer.take() {
             Some(offer) => {
                 let refused = |refusal| Refused::of(refusal, self.arrival.local);
@@ -170,9 +171,11 @@ impl Call {
     }
 
     /// Our addresses, candidates and will for an offer or answer.
-    fn local(&self, direction: Direction) -> Local {
+    /// Whoever has no ICE reads the default candidate alone, which is a relayed one only with `names_relay`.
+    fn local(&self, direction: Direction, names_relay: bool) -> Local {
         let default = |component: Component, socket: SocketAddr| {
-            self.description.as_ref().and_then(|description| description.default_of(component)).unwrap_or(socket)
+            let description = self.description.as_ref().filter(|_| names_relay);
+            description.and_then(|description| description.default_of(component)).unwrap_or(socket)
         };
         Local {
             rtp: default(Component::RTP, self.sockets[0]),
@@ -187,7 +190,9 @@ impl Call {
         let symmetric = symmetric_of(&self.arrival);
         let session = agreement::session(media, &self.shared.identity, symmetric, self.session.as_ref());
         let session = session.map_err(|_| ())?;
-        let options = self.shared.stream_options(session.codec.rate()).map_err(|_| ())?;
+        // The stream keeps the rate that it began with, also when the codec changes.
+        let rate_hz = *self.rate_hz.get_or_insert(session.codec.rate());
+        let options = self.shared.stream_options(rate_hz).map_err(|_| ())?;
         match &media.ice {
             Some(ice) => self.ask(Command::Remote(Box::new(agreement::remote_ice(ice, media)))),
             None => {
@@ -228,7 +233,7 @@ impl Call {
     }
 
     async fn answer_offer(&mut self, offer: &SessionDescription) {
-        let local = self.local(Direction::SendRecv);
+        let local = self.local(Direction::SendRecv, self.negotiation.review(offer).ice != IceReview::Absent);
         let agreed = self.negotiation.answer(offer, &local);
         let held = match agreed {
             Ok((media, text)) if self.agree(&media).is_ok() => {
@@ -242,7 +247,7 @@ impl Call {
 
     /// The peer wants our offer.
     pub(crate) async fn on_offer_wanted(&mut self) {
-        let text = self.negotiation.offer(&self.local(Direction::SendRecv));
+        let text = self.negotiation.offer(&self.local(Direction::SendRecv, true));
         self.say(FromCall::AnswerOffer(text)).await;
     }
 
@@ -252,7 +257,7 @@ impl Call {
 
     /// Offers what we have.
     pub(crate) async fn reoffer(&mut self) {
-        let text = self.negotiation.offer(&self.local(Direction::SendRecv));
+        let text = self.negotiation.offer(&self.local(Direction::SendRecv, true));
         self.say(FromCall::Reoffer(text)).await;
     }
 

@@ -31,6 +31,6 @@ pub mod story;
 mod tokens;
 
 pub use process::{RunError, run};
-pub use signalling::{CallNews, Duty, Load};
+pub use signalling::Duty;
 pub use slot::{Seat, SeatError};
 pub use start::{StartError, Worker, pin_policy, start, start_in, store_options};

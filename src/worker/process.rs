@@ -63,33 +63,21 @@ pub async fn run(
             }
             _ = signals.terminate.recv() => {
                 let duty = if terminated { Duty::Leaving } else { Duty::Draining { elsewhere: Default::default() } };
-                tracing::info!(calls = worker.load.borrow().calls, again = terminated, "told to end");
+                tracing::info!(calls = *worker.load.borrow(), again = terminated, "told to end");
                 terminated = true;
-                set_duty(&worker, duty);
+                duty.set(&worker.duty);
             }
             _ = signals.interrupt.recv() => if stands_alone {
-                set_duty(&worker, Duty::Leaving);
+                Duty::Leaving.set(&worker.duty);
             },
             _ = signals.hangup.recv() => worker.reopen_records(),
             Ok(()) = worker.load.changed() => {}
-            Some(_) = worker.news.recv() => {}
             _ = forget.tick() => forget_deleted(&worker).await,
         }
-        if terminated && worker.load.borrow().calls == 0 {
-            set_duty(&worker, Duty::Leaving);
+        if terminated && *worker.load.borrow() == 0 {
+            Duty::Leaving.set(&worker.duty);
         }
     }
-}
-
-/// Who leaves does not come back.
-fn set_duty(worker: &Worker, duty: Duty) {
-    worker.duty.send_if_modified(|now| {
-        let is_new = *now != Duty::Leaving && *now != duty;
-        if is_new {
-            *now = duty;
-        }
-        is_new
-    });
 }
 
 fn tell_recovered(worker: &Worker) {

@@ -322,8 +322,13 @@ impl RecordSink {
     /// Hands a record over. Never waits: a full queue sends it to the log.
     pub fn write(&self, record: &CallRecord) {
         for (direction, reason) in [("received", record.no_audio_received), ("sent", record.no_audio_sent)] {
-            if let Some(reason) = reason {
-                tracing::warn!(call_id = %record.call_id, direction, reason = reason.name(), ice_pairs_tried = record.ice_pairs_tried, "a call without audio");
+            let Some(reason) = reason else { continue };
+            let (call_id, pairs, why) = (&record.call_id, record.ice_pairs_tried, reason.name());
+            if matches!(reason, NoAudio::Silence | NoAudio::Hold) {
+                // Nothing failed: somebody pressed keys, listened or waited.
+                tracing::info!(%call_id, direction, reason = why, ice_pairs_tried = pairs, "a call without audio");
+            } else {
+                tracing::warn!(%call_id, direction, reason = why, ice_pairs_tried = pairs, "a call without audio");
             }
         }
         let mut is_kept = false;

@@ -37,21 +37,17 @@ pub enum Duty {
     Leaving,
 }
 
-/// What the loop tells whoever watches it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    pub calls: usize,
-    /// Calls taken since the start.
-    pub taken: u64,
-    /// Calls refused since the start.
-    pub refused: u64,
-}
-
-/// A call's beginning and end, told by its Call-ID.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallNews {
-    Began(String),
-    Ended(String),
+impl Duty {
+    /// Makes this the duty of whoever watches `to`, unless that one leaves already: who leaves does not come back.
+    pub(crate) fn set(self, to: &watch::Sender<Duty>) {
+        to.send_if_modified(|now| {
+            let is_new = *now != Duty::Leaving && *now != self;
+            if is_new {
+                *now = self;
+            }
+            is_new
+        });
+    }
 }
 
 struct Running {
@@ -73,8 +69,8 @@ pub(crate) struct Signalling {
     pub(crate) monitor: Monitor,
     pub(crate) calls_max: usize,
     pub(crate) duty: watch::Receiver<Duty>,
-    pub(crate) load: watch::Sender<Load>,
-    pub(crate) news: mpsc::UnboundedSender<CallNews>,
+    /// How many calls there are.
+    pub(crate) load: watch::Sender<usize>,
     /// Where the UM service is told of us; `None`: standing alone.
     pub(crate) desk: Option<Desk>,
 }
@@ -251,15 +247,10 @@ impl Signalling {
         };
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
         calls.insert(call, Running { inbox, call_id: call_id.clone(), peer: source.remote.ip(), is_over: false });
-        self.load.send_modify(|load| {
-            load.calls = calls.len();
-            load.taken += 1;
-        });
+        self.load.send_replace(calls.len());
         if let Some(desk) = &mut self.desk {
             desk.on_began(&call_id);
         }
-        // Whoever is not told any more has gone.
-        let _ = self.news.send(CallNews::Began(call_id));
         tokio::spawn(run_call(Arc::clone(&self.shared), arrival, commands.clone(), messages));
     }
 
@@ -297,7 +288,6 @@ impl Signalling {
     }
 
     fn reject(&mut self, call: CallHandle, status: StatusCode, headers: &[(HeaderName, String)]) {
-        self.load.send_modify(|load| load.refused += 1);
         // A caller who has gone meanwhile needs no answer.
         let _ = self.agent.reject(call, status, headers, Instant::now());
     }
@@ -340,9 +330,8 @@ impl Signalling {
                     if let Some(desk) = &mut self.desk {
                         desk.on_ended(&running.call_id);
                     }
-                    let _ = self.news.send(CallNews::Ended(running.call_id));
                 }
-                self.load.send_modify(|load| load.calls = calls.len());
+                self.load.send_replace(calls.len());
                 Ok(())
             }
         };

@@ -210,15 +210,8 @@ impl Desk {
         }
     }
 
-    /// Who leaves does not come back, whatever is said.
     fn set_duty(&self, duty: Duty) -> Option<Wanted> {
-        self.duty.send_if_modified(|now| {
-            let is_new = *now != Duty::Leaving && *now != duty;
-            if is_new {
-                *now = duty;
-            }
-            is_new
-        });
+        duty.set(&self.duty);
         None
     }
 

@@ -24,7 +24,7 @@ use postern_telemetry::call_labels;
 use postern_telemetry::labels::State;
 use postern_telemetry::{MetricsError, WorkerCells};
 use postern_transport::{ClientCertificates, Listening, TlsIdentity, Transport, TransportError, TransportOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::edges::Edges;
@@ -36,7 +36,7 @@ use crate::ports::PortPool;
 use crate::prompts::Prompts;
 use crate::records::RecordSink;
 use crate::shared::{PlanSettings, Shared};
-use crate::signalling::{CallNews, Duty, Load, Signalling};
+use crate::signalling::{Duty, Signalling};
 use crate::slot::{Desk, Seat, SeatError};
 use crate::story::Stories;
 
@@ -77,8 +77,8 @@ pub enum StartError {
 pub struct Worker {
     /// What it is to do; it leaves when this is dropped.
     pub duty: watch::Sender<Duty>,
-    pub load: watch::Receiver<Load>,
-    pub news: mpsc::UnboundedReceiver<CallNews>,
+    /// How many calls it has.
+    pub load: watch::Receiver<usize>,
     /// Ends when it has left.
     pub task: JoinHandle<()>,
     pub listening: Listening,
@@ -160,8 +160,7 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let (duty, duties) = watch::channel(Duty::Serving);
-    let (load, loads) = watch::channel(Load::default());
-    let (tell, news) = mpsc::unbounded_channel();
+    let (load, loads) = watch::channel(0);
     let desk = match seat {
         Some(seat) => {
             let writable = probe_store(Arc::clone(&store));
@@ -179,7 +178,6 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
         calls_max: config.um.as_ref().map_or(usize::MAX, |um| um.max_calls as usize),
         duty: duties,
         load,
-        news: tell,
         desk,
     };
     signalling.monitor.set_state(State::Ready);
@@ -187,7 +185,6 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
     Ok(Worker {
         duty,
         load: loads,
-        news,
         task,
         listening,
         recovered,

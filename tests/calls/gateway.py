@@ -31,16 +31,19 @@ o=gateway 1 {version} IN IP[local_ip_type] [local_ip]
 s=-
 c=IN IP[media_ip_type] [media_ip]
 t=0 0
-m=audio [rtpstream_audio_port] RTP/AVP 0 101
-a=rtpmap:0 PCMU/8000
+m=audio [rtpstream_audio_port] RTP/AVP {number} 101
+a=rtpmap:{number} {codec}/8000
 a=rtpmap:101 telephone-event/8000
 a=fmtp:101 0-15
 a={direction}
 """
 
 
-def sdp(direction="sendrecv", version=1):
-    return _SDP.format(direction=direction, version=version)
+_PAYLOAD_TYPES = {"PCMU": 0, "G722": 9}
+
+
+def sdp(direction="sendrecv", version=1, codec="PCMU"):
+    return _SDP.format(direction=direction, version=version, codec=codec, number=_PAYLOAD_TYPES[codec])
 
 
 def receive(status, optional=False, branch=None):

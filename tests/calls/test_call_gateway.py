@@ -16,6 +16,11 @@ GATE = f"{A.GATE_INSIDE}:5060"
 GREETING_SECS = 3.0
 
 
+@pytest.fixture(scope="module")
+def edges():
+    return ("edge",)
+
+
 @pytest.fixture
 def gateway(office, tool, tmp_path):
     tool("sipp")
@@ -82,6 +87,16 @@ def test_on_hold_nothing_is_recorded_and_afterwards_it_goes_on(service, gateway,
     heard = hear(number, after).heard()
     assert speech.find(heard, before).is_heard, speech.find(heard, before)
     assert speech.find(heard, held).correlation < 0.4, "what was said on hold"
+
+
+def test_another_codec_in_the_middle_changes_neither_speed_nor_length(service, gateway, words, hear):
+    number, said = service.mailbox(), words("First I spoke wide band, and now I do no more")
+    line = Line(number, "3011")
+    steps = [*answered(line, sdp(codec="G722"))]
+    steps += [line.again(sdp(version=2)), receive(100, optional=True), receive(200), line.ack()]
+    gateway.run([*steps, pause(GREETING_SECS), *spoken(gateway, said), *ended(line)], GATE)
+    assert service.await_record(caller="3011")["codec"] == "PCMU"
+    hear(number, said)
 
 
 def test_digits_by_info_end_a_recording_and_accept_it(service, gateway, words, hear):

@@ -127,14 +127,14 @@ async fn a_draining_worker_sends_new_calls_to_the_other_slot() {
     service.say(&ToWorker::Drain { elsewhere }).await;
     service.status(|status| status.draining_secs.is_some()).await;
     let phone = Phone::call(FROM, &old.uri("1001"), Codec::Pcmu, OfferKeying::Plain).await.unwrap();
-    assert_eq!(old.worker.load.borrow().taken, 0);
-    assert_eq!(new.worker.load.borrow().taken, 1);
+    assert_eq!(*old.worker.load.borrow(), 0);
+    assert_eq!(*new.worker.load.borrow(), 1);
     phone.hang_up().await;
 
     service.say(&ToWorker::Resume).await;
     service.status(|status| status.draining_secs.is_none()).await;
     let phone = Phone::call(FROM, &old.uri("1001"), Codec::Pcmu, OfferKeying::Plain).await.unwrap();
-    assert_eq!(old.worker.load.borrow().taken, 1);
+    assert_eq!(*old.worker.load.borrow(), 1);
     phone.hang_up().await;
 }
 
