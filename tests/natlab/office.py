@@ -89,31 +89,38 @@ class Office(Lab):
         return shown.split()[3].partition("/")[0]
 
     def direct_udp_blocked(self, side, kind):
-        """An endpoint behind a NAT of this kind whose network lets UDP out to TURN and DNS alone, while a `with` lasts."""
+        """An endpoint behind a NAT of this kind whose network lets UDP out to TURN and DNS alone, during a `with`."""
+        return self._blocked(side, kind, "udp dport != { 53, 3478 }")
+
+    def udp_blocked(self, side, kind):
+        """An endpoint behind a NAT of this kind whose network lets no UDP out, while a `with` lasts."""
+        return self._blocked(side, kind, "meta l4proto udp")
+
+    def _blocked(self, side, kind, what):
         host = self.endpoint(side, kind)
         router = self.host(f"{side}-{kind}-home")
         if not router.exists():
             router = self.host(f"{side}-{kind}-nat")
-        return _Blocked(host, router)
+        return _Blocked(host, router, what)
 
 
 class _Blocked:
     """The block, for as long as a `with` lasts."""
 
     _RULES = """
-table inet block {
-    chain forward {
+table inet block {{
+    chain forward {{
         type filter hook forward priority filter - 1; policy accept;
-        iifname "in" meta l4proto udp udp dport != { 53, 3478 } drop
-    }
-}
+        iifname "in" {what} drop
+    }}
+}}
 """
 
-    def __init__(self, host, router):
-        self.host, self._router = host, router
+    def __init__(self, host, router, what):
+        self.host, self._router, self._what = host, router, what
 
     def __enter__(self) -> Namespace:
-        self._router.nft(self._RULES)
+        self._router.nft(self._RULES.format(what=self._what))
         return self.host
 
     def __exit__(self, *_):
