@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::id::{MailboxId, RecordingId};
 use crate::io::Event;
-use crate::limits::{DEPOSITS_MAX, FINISH_ATTEMPTS_MAX, FINISH_PAUSE, MESSAGE_MIN};
+use crate::limits::{FINISH_ATTEMPTS_MAX, FINISH_PAUSE, MESSAGE_MIN};
 use crate::line::{Line, Turn};
 use crate::outcome::CallResult;
 use crate::store_request::{Began, Beginning, Finished, Finishing, Purpose, StoreAnswer, StoreError, StoreRequest};
@@ -52,7 +52,7 @@ impl Deposit {
         let purpose = Purpose::Deposit {
             caller: line.start.caller.clone(),
             quota: line.options.quota,
-            deposits_max: DEPOSITS_MAX,
+            deposits_max: line.options.deposits_max,
             replaces: self.earlier,
         };
         let beginning = Beginning { mailbox, purpose, rate_hz: line.start.rate_hz, begun: line.wall(now) };

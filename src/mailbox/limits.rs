@@ -23,7 +23,7 @@ pub const SPOKEN_DIGITS_MAX: usize = 20;
 /// Digits of a PIN, whatever a policy says.
 pub const PIN_DIGITS_MAX: usize = 24;
 
-/// Deposits into one mailbox at once.
+/// Deposits into one mailbox at once, unless the options say otherwise.
 pub const DEPOSITS_MAX: u32 = 3;
 
 /// Shortest recording that is a message: 1 s of audio.

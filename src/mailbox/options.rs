@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::key_map::KeyMap;
+use crate::limits;
 use crate::mailbox::Quota;
 use crate::pin::PinPolicy;
 
@@ -28,6 +29,8 @@ pub struct Options {
     pub next_key: Duration,
     pub pin: PinPolicy,
     pub quota: Quota,
+    /// Calls that may record to one mailbox at once.
+    pub deposits_max: u32,
     pub keys: Arc<KeyMap>,
     /// BCP 47 tag of the language before the mailbox is known.
     pub language: String,
@@ -46,6 +49,7 @@ impl Default for Options {
             next_key: Duration::from_secs(3),
             pin: PinPolicy::default(),
             quota: Quota::default(),
+            deposits_max: limits::DEPOSITS_MAX,
             keys: Arc::new(KeyMap::ova()),
             language: "en".to_owned(),
         }

@@ -369,9 +369,31 @@ fn options(plan: &DialPlanConfig, mailbox: &MailboxConfig, keys: Arc<KeyMap>) ->
         input_failures_max: plan.input_failures_max,
         logon_failures_max: plan.logon_failures_max,
         pin: pin_policy(mailbox),
+        deposits_max: mailbox.deposits_max,
         quota: Quota { messages: mailbox.quota_messages, audio_secs: mailbox.quota_minutes.saturating_mul(60) },
         keys,
         language: plan.language.clone(),
         ..Options::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_config::{Source, load_source};
+
+    use super::*;
+
+    /// What calls of the plan "office" are held to.
+    fn office(text: &str) -> Arc<Options> {
+        let source = Source::text("worker.toml", text, std::path::Path::new("/etc/postern"));
+        let loaded = load_source(&source, &[]).unwrap();
+        let mailbox = loaded.config.mailbox.as_ref().unwrap();
+        Arc::clone(&plans(&loaded.config, mailbox).unwrap()["office"].options)
+    }
+
+    #[test]
+    fn what_a_mailbox_may_hold_is_as_configured() {
+        let options = office("[mailbox]\ndeposits_max = 7\nquota_messages = 8\n[[dial_plan]]\nname = \"office\"\n");
+        assert_eq!((options.deposits_max, options.quota.messages), (7, 8));
     }
 }

@@ -300,6 +300,16 @@ fn a_message_is_no_longer_than_the_room_left() {
 
 #[test]
 fn a_fourth_deposit_at_once_is_refused() {
+    assert_too_many_after(3, Options::default());
+}
+
+#[test]
+fn how_many_deposits_there_may_be_at_once_is_an_option() {
+    assert_too_many_after(1, Options { deposits_max: 1, ..Options::default() });
+}
+
+/// A call while so many others record to the mailbox.
+fn assert_too_many_after(others: usize, options: Options) {
     let store = FakeStore::new();
     let deposit = || Beginning {
         mailbox: alice().id,
@@ -312,8 +322,8 @@ fn a_fourth_deposit_at_once_is_refused() {
         rate_hz: 8000,
         begun: crate::store::wall(),
     };
-    (0..3).for_each(|_| drop(store.answer(StoreRequest::BeginRecording(deposit()))));
-    let mut talk = with(store);
+    (0..others).for_each(|_| drop(store.answer(StoreRequest::BeginRecording(deposit()))));
+    let mut talk = Talk::new(answering(), options, store);
     talk.goes(&[("calls", "mailbox-busy goodbye"), ("listens", "[hangs up] [ended: MissedCall, Refused]")]);
     assert_eq!(talk.events[0], Event::TooManyDeposits);
 }
