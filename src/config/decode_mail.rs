@@ -58,26 +58,20 @@ pub(crate) fn mailbox(table: Table<'_>, reading: Reading<'_, '_>) -> MailboxConf
         quota_minutes: table.or("quota_minutes", 60, |v| v.integer(1..=100_000)),
         deposits_max: table.or("deposits_max", 3, |v| v.integer(1..=100)),
         greeting_secs_max: table.or("greeting_secs_max", 300, |v| v.integer(60..=600)),
-        pin: pin(table.section("pin"), reading),
+        pin: pin(table.section("pin")),
     };
     table.close();
     mailbox
 }
 
-fn pin(table: Table<'_>, reading: Reading<'_, '_>) -> PinConfig {
+fn pin(table: Table<'_>) -> PinConfig {
     let pin = PinConfig {
         length_min: table.or("length_min", 6, |v| v.integer(4..=24)),
         lifetime_days: table.or("lifetime_days", 60, |v| v.integer(0..=999)),
         history: table.or("history", 5, |v| v.integer(1..=20)),
         attempts_max: table.or("attempts_max", 15, |v| v.integer(1..=999)),
-        attempts_before_reset: table.or("attempts_before_reset", 5, |v| v.integer(0..=999)),
         common_patterns: table.or("common_patterns", false, Value::boolean),
     };
-    let keys = [table.key("attempts_max"), table.key("attempts_before_reset")];
-    if pin.attempts_before_reset >= pin.attempts_max && !keys.iter().any(|key| reading.notes.faulty(key)) {
-        let what = format!("{} is not below attempts_max = {}", pin.attempts_before_reset, pin.attempts_max);
-        reading.notes.error(&keys[1], what, "lower it, or raise attempts_max: a locked mailbox is never reset");
-    }
     table.close();
     pin
 }

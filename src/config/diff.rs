@@ -214,7 +214,6 @@ const ROWS: &[Row] = &[
     role_row!("mailbox.pin.lifetime_days", Reload, mailbox, pin.lifetime_days),
     role_row!("mailbox.pin.history", Reload, mailbox, pin.history),
     role_row!("mailbox.pin.attempts_max", Reload, mailbox, pin.attempts_max),
-    role_row!("mailbox.pin.attempts_before_reset", Reload, mailbox, pin.attempts_before_reset),
     role_row!("mailbox.pin.common_patterns", Reload, mailbox, pin.common_patterns),
     list_row!("gateway.address", Reload, gateways, peer),
     list_row!("gateway.name", Reload, gateways, peer),

@@ -362,13 +362,6 @@ fn plans_that_nobody_can_use_are_warned_of() {
 }
 
 #[test]
-fn a_lock_out_comes_after_the_reset_that_it_follows() {
-    let pin = |attempts: &str| format!("{CALL}[mailbox.pin]\n{attempts}\n");
-    refuses(&pin("attempts_max = 5"), "56: mailbox.pin.attempts_before_reset", "5 is not below attempts_max = 5");
-    accepted(&pin("attempts_max = 5\nattempts_before_reset = 0"));
-}
-
-#[test]
 fn secrets_that_sign_contacts_are_judged_as_those_of_tokens() {
     let secrets = |list: &str| format!("{CALL}[sip]\ncontact_secrets = [{list}]\n");
     let one = "{ id = \"a\", value = \"sixteen-bytes-at-the-least\" }";

@@ -299,8 +299,6 @@ pub struct PinConfig {
     pub history: u32,
     /// Failed logons after which the mailbox is locked until an administrator opens it.
     pub attempts_max: u32,
-    /// Failed logons after which the PIN must be reset; 0 is never; below `attempts_max`.
-    pub attempts_before_reset: u32,
     /// Whether sequences and repeated digits are accepted.
     pub common_patterns: bool,
 }
