@@ -356,7 +356,7 @@ pub struct DialPlanConfig {
     pub international_prefix: String,
     /// Hosts that belong to the plan, for addresses of the form user@host; empty takes any.
     pub domains: Vec<String>,
-    /// Where a caller who asks for the operator is sent; empty is nowhere.
+    /// Where a caller who asks for the operator is sent unless the mailbox has one of its own; empty is nowhere.
     pub operator: String,
     /// Language of the prompts, as BCP 47 has it.
     pub language: String,

@@ -118,7 +118,7 @@ impl Access {
         let hidden = |command| match command {
             MainCommand::HearNew => new == 0,
             MainCommand::HearSaved => saved == 0,
-            MainCommand::Operator => self.owned.mailbox.operator.is_none(),
+            MainCommand::Operator => line.options.operator_of(&self.owned.mailbox).is_none(),
             _ => false,
         };
         let speech = said
@@ -224,7 +224,7 @@ impl Access {
     }
 
     fn transfer(&mut self, line: &mut Line, now: Instant) -> Next {
-        match self.owned.mailbox.operator.clone() {
+        match line.options.operator_of(&self.owned.mailbox).map(str::to_owned) {
             Some(target) => {
                 self.stage = Stage::Transferring;
                 line.transfer(target, now);

@@ -188,7 +188,7 @@ impl Answering {
             Turn::Digit(digit) => {
                 match line.options.keys.recording.find(&[digit]) {
                     Match::Command(RecordingCommand::Finish) => line.stop_recording(now),
-                    Match::Command(RecordingCommand::Operator) if self.has_operator() => {
+                    Match::Command(RecordingCommand::Operator) if self.has_operator(line) => {
                         self.stage = Stage::Transferring;
                         line.stop_recording(now);
                     }
@@ -230,7 +230,7 @@ impl Answering {
 
     fn review_menu(&self, before: Speech, recorded: Duration, line: &mut Line, now: Instant) {
         let keys = line.options.keys.clone();
-        let has_operator = self.has_operator();
+        let has_operator = self.has_operator(line);
         let menu = before.menu(&keys.review, |command| command == ReviewCommand::Operator && !has_operator);
         line.play(menu, recorded, now);
     }
@@ -281,12 +281,13 @@ impl Answering {
         Next::Leave(self.farewell(end).words(&[Phrase::Goodbye]))
     }
 
-    fn has_operator(&self) -> bool {
-        self.mailbox.as_ref().is_some_and(|mailbox| mailbox.operator.is_some())
+    fn has_operator(&self, line: &Line) -> bool {
+        self.mailbox.as_ref().is_some_and(|mailbox| line.options.operator_of(mailbox).is_some())
     }
 
     fn transfer(&mut self, line: &mut Line, now: Instant) -> Next {
-        let Some(target) = self.mailbox.as_ref().and_then(|mailbox| mailbox.operator.clone()) else {
+        let operator = self.mailbox.as_ref().and_then(|mailbox| line.options.operator_of(mailbox));
+        let Some(target) = operator.map(str::to_owned) else {
             return match self.stage {
                 Stage::Review => self.review(Some(Phrase::NoOperator), line, now),
                 _ => self.tone(line, now),

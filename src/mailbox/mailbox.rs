@@ -20,7 +20,8 @@ pub struct Mailbox {
     pub language: String,
     /// Where its owner lives, for spoken dates and times; see [`time_zone`].
     pub time_zone: TimeZone,
-    /// Whom the operator key reaches: a SIP URI, or a number of the dial plan. None: nobody.
+    /// Whom the operator key reaches: a SIP URI, or a number of the dial plan; "" is nobody. None: the dial
+    /// plan's.
     pub operator: Option<String>,
     /// The greeting that callers hear.
     pub greeting: GreetingInUse,

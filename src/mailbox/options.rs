@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::key_map::KeyMap;
 use crate::limits;
-use crate::mailbox::Quota;
+use crate::mailbox::{Mailbox, Quota};
 use crate::pin::PinPolicy;
 
 /// Settings of a call. The role makes one from its configuration and shares it between calls.
@@ -34,6 +34,8 @@ pub struct Options {
     pub keys: Arc<KeyMap>,
     /// BCP 47 tag of the language before the mailbox is known.
     pub language: String,
+    /// Whom the operator key reaches in mailboxes that do not say; none: nobody.
+    pub operator: Option<String>,
 }
 
 impl Default for Options {
@@ -52,6 +54,15 @@ impl Default for Options {
             deposits_max: limits::DEPOSITS_MAX,
             keys: Arc::new(KeyMap::ova()),
             language: "en".to_owned(),
+            operator: None,
         }
+    }
+}
+
+impl Options {
+    /// Whom the operator key of `mailbox` reaches.
+    pub(crate) fn operator_of<'o>(&'o self, mailbox: &'o Mailbox) -> Option<&'o str> {
+        let target = mailbox.operator.as_deref().or(self.operator.as_deref());
+        target.filter(|target| !target.is_empty())
     }
 }

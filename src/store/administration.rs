@@ -22,6 +22,7 @@ pub struct NewMailbox {
     pub language: String,
     /// IANA name.
     pub time_zone: String,
+    /// As in [`Mailbox`](postern_mailbox::Mailbox).
     pub operator: Option<String>,
     pub pin: Pin,
     /// The PIN serves once, to choose another.

@@ -72,7 +72,7 @@ struct AddArgs {
     /// Where its owner lives, such as Europe/Berlin, for times of day [default: the plan's]
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Whom callers reach who ask for the operator: a number or user@host; "" is nobody [default: the plan's]
+    /// Whom callers reach who ask for the operator: a number or user@host; "" is nobody [default: the plan's, at each call]
     #[arg(long, value_name = "TARGET")]
     operator: Option<String>,
 }
@@ -155,7 +155,7 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         name: owner_name(&args.name)?,
         language: desk.language(language)?,
         time_zone: zone,
-        operator: operator(args.operator.unwrap_or_else(|| plan.operator.clone()))?,
+        operator: args.operator.map(operator).transpose()?,
         greeting: GreetingInUse::Standard,
         recorded: Vec::new(),
     };
@@ -275,15 +275,13 @@ fn owner_name(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// A number as it is dialled, or a SIP URI.
-fn operator(text: String) -> Result<Option<String>> {
-    let is_number = !text.is_empty()
-        && text.len() <= postern_mailbox::limits::EXTENSION_DIGITS_MAX
+/// A number as it is dialled, or a SIP URI; "" is nobody.
+fn operator(text: String) -> Result<String> {
+    let is_number = text.len() <= postern_mailbox::limits::EXTENSION_DIGITS_MAX
         && text.strip_prefix('+').unwrap_or(&text).bytes().all(|byte| byte.is_ascii_digit() || b"*#".contains(&byte));
     match text.parse() {
-        _ if text.is_empty() => Ok(None),
-        _ if is_number => Ok(Some(text)),
-        Ok(Address::Uri(uri)) => Ok(Some(Address::Uri(uri).to_string())),
+        _ if text.is_empty() || is_number => Ok(text),
+        Ok(Address::Uri(uri)) => Ok(Address::Uri(uri).to_string()),
         _ => bail!("{text:?} cannot be called as an operator: give a number or user@host with --operator"),
     }
 }

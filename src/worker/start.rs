@@ -373,7 +373,17 @@ fn options(plan: &DialPlanConfig, mailbox: &MailboxConfig, keys: Arc<KeyMap>) ->
         quota: Quota { messages: mailbox.quota_messages, audio_secs: mailbox.quota_minutes.saturating_mul(60) },
         keys,
         language: plan.language.clone(),
+        operator: operator(&plan.operator),
         ..Options::default()
+    }
+}
+
+/// As a mailbox has its own: what has a host is a SIP URI.
+fn operator(target: &str) -> Option<String> {
+    match target {
+        "" => None,
+        user_and_host if user_and_host.contains('@') => Some(format!("sip:{user_and_host}")),
+        number => Some(number.to_owned()),
     }
 }
 
@@ -395,5 +405,17 @@ mod tests {
     fn what_a_mailbox_may_hold_is_as_configured() {
         let options = office("[mailbox]\ndeposits_max = 7\nquota_messages = 8\n[[dial_plan]]\nname = \"office\"\n");
         assert_eq!((options.deposits_max, options.quota.messages), (7, 8));
+    }
+
+    #[test]
+    fn an_operator_of_the_plan_is_a_number_or_a_uri() {
+        let of = |operator: &str| {
+            office(&format!("[mailbox]\n[[dial_plan]]\nname = \"office\"\noperator = \"{operator}\"\n"))
+                .operator
+                .clone()
+        };
+        assert_eq!(of(""), None);
+        assert_eq!(of("0").as_deref(), Some("0"));
+        assert_eq!(of("reception@example.test").as_deref(), Some("sip:reception@example.test"));
     }
 }

@@ -110,7 +110,9 @@ def test_without_a_pin_one_is_made_up_told_once_and_to_be_changed(mailbox, tmp_p
 def test_what_is_not_given_comes_from_the_plan(mailbox):
     well(mailbox(*ALICE))
     [entry] = listed(mailbox)
-    assert (entry["language"], entry["time_zone"], entry["operator"]) == ("en-GB", "Europe/Berlin", "0")
+    assert (entry["language"], entry["time_zone"]) == ("en-GB", "Europe/Berlin")
+    # Workers ask the plan for it at each call.
+    assert entry["operator"] is None
 
 
 def test_what_is_given_is_kept(mailbox):
@@ -119,6 +121,8 @@ def test_what_is_given_is_kept(mailbox):
     [entry] = listed(mailbox)
     assert (entry["language"], entry["time_zone"]) == ("en-US", "Asia/Tokyo")
     assert entry["operator"] == "sip:reception@example.test"
+    well(mailbox("add", "1003", "--plan", "office", "--name", "Bob", "--operator", ""))
+    assert listed(mailbox)[1]["operator"] == ""
     assert entry["addresses"] == ["1001", "1002"]
 
 

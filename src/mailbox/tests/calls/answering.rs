@@ -267,6 +267,23 @@ fn a_mailbox_without_operator_offers_none() {
 }
 
 #[test]
+fn the_operator_of_the_plan_is_that_of_mailboxes_that_do_not_say() {
+    let goes = |own: Option<&str>, then: &str| {
+        let store = FakeStore::new();
+        store.kept().mailboxes[0].operator = own.map(str::to_owned);
+        let options = Options { operator: Some("0".into()), ..Options::default() };
+        Talk::new(answering(), options, store).goes(&TO_TONE).goes(&[
+            ("speaks 4", ""),
+            ("presses #", "to-accept press 1*"),
+            ("presses 0", then),
+        ]);
+    };
+    goes(None, "[transfers to 0]");
+    goes(Some("9"), "[transfers to 9]");
+    goes(Some(""), "no-operator to-accept press 1*");
+}
+
+#[test]
 fn a_full_mailbox_says_so() {
     let store = FakeStore::new();
     for _ in 0..100 {
