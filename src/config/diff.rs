@@ -1,13 +1,13 @@
 //! What a reload changes, and what it cannot.
 
-use crate::tree::Config;
+use crate::tree::{Config, Role};
 
 /// The difference between the running configuration and a new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// Dotted keys whose values differ, in file order.
     pub changed: Vec<&'static str>,
-    /// Those of [`changed`](Self::changed) that need a restart; a reload that changes one is refused whole.
+    /// Those of [`changed`](Self::changed) that need a restart of whoever reads them.
     pub restart_only: Vec<&'static str>,
 }
 
@@ -15,6 +15,20 @@ impl Diff {
     /// Whether both configurations say the same.
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty()
+    }
+
+    /// Those of [`restart_only`](Self::restart_only) that a process of this role reads; a reload of it that changes one is
+    /// refused whole. What other roles of the same file would need a restart for is theirs.
+    pub fn restart_only_of(&self, role: Role) -> Vec<&'static str> {
+        let tables: &[&str] = match role {
+            Role::Edge => &["edge.", "telemetry."],
+            Role::Router => &["router.", "sip.", "telemetry.log"],
+            // A fresh worker must not take another store while its predecessor still writes to the former one.
+            Role::Um => &["um.", "worker.", "mailbox.", "sip.", "telemetry.log"],
+            Role::Worker => &["worker.", "mailbox.", "sip.", "telemetry.log"],
+        };
+        let is_read = |key: &&'static str| tables.iter().any(|table| key.starts_with(table));
+        self.restart_only.iter().copied().filter(is_read).collect()
     }
 }
 
@@ -269,7 +283,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{BASE, TOKENS, key, machine, pem_pair, source};
+    use crate::testing::{BASE, CALL, TOKENS, key, machine, pem_pair, source};
     use crate::{Source, load_source};
 
     /// Loads with certificates that stay the same between calls of one test.
@@ -307,6 +321,34 @@ mod tests {
         let diff = changes(BASE, &new);
         assert_eq!(diff.changed, ["edge.shards", "edge.mobility", "edge.relay.ports"]);
         assert_eq!(diff.restart_only, ["edge.shards", "edge.relay.ports"]);
+    }
+
+    #[test]
+    fn a_role_needs_a_restart_for_what_it_reads_and_not_for_what_others_do() {
+        let former = Diff { restart_only: ROWS.iter().map(|(key, ..)| *key).collect(), ..Diff::default() };
+        let tables = |role| {
+            let mut tables: Vec<&str> =
+                former.restart_only_of(role).iter().filter_map(|key| key.split('.').next()).collect();
+            tables.dedup();
+            tables
+        };
+        assert_eq!(tables(Role::Edge), ["edge", "telemetry"]);
+        assert_eq!(tables(Role::Router), ["sip", "router", "telemetry"]);
+        assert_eq!(tables(Role::Um), ["sip", "um", "worker", "mailbox", "telemetry"]);
+        assert_eq!(tables(Role::Worker), ["sip", "worker", "mailbox", "telemetry"]);
+        // Only the edge listens there; the log is everybody's.
+        let telemetry = |role| former.restart_only_of(role).iter().filter(|key| key.starts_with("telemetry.")).count();
+        assert_eq!([Role::Edge, Role::Router, Role::Um].map(telemetry), [3, 2, 2]);
+    }
+
+    #[test]
+    fn what_another_role_needs_a_restart_for_lets_an_edge_reload() {
+        let old = format!("{BASE}{CALL}");
+        let new = old.replace("um_services", "metrics = \"127.0.0.1:9652\"\num_services");
+        let diff = changes(&old, &new);
+        assert_eq!(diff.restart_only, ["router.metrics"]);
+        assert!(diff.restart_only_of(Role::Edge).is_empty());
+        assert_eq!(diff.restart_only_of(Role::Router), ["router.metrics"]);
     }
 
     #[test]

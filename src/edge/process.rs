@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use postern_config::{Config, Fingerprint};
+use postern_config::{Config, Fingerprint, Role};
 use postern_net::Reactor;
 use postern_net::listener::{HalfOpen, ListenerLimits};
 use postern_net::system::{self, Clock, DescriptorShares};
@@ -236,14 +236,14 @@ impl Edge {
             return Err(stuck(shards));
         }
         let own_addresses = system::own_addresses()?;
-        let loaded = postern_config::load_role(path, &own_addresses, postern_config::Role::Edge)
-            .map_err(EdgeError::Configuration)?;
+        let loaded = postern_config::load_role(path, &own_addresses, Role::Edge).map_err(EdgeError::Configuration)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         let difference = postern_config::diff(&self.config, &loaded.config);
-        if !difference.restart_only.is_empty() {
-            return Err(EdgeError::RestartOnly(difference.restart_only));
+        let restart = difference.restart_only_of(Role::Edge);
+        if !restart.is_empty() {
+            return Err(EdgeError::RestartOnly(restart));
         }
         let options = generation::options(&loaded.config, &own_addresses, self.live.clone())?;
         let tls = tls_config(&loaded.config)?;

@@ -168,9 +168,7 @@ impl Router {
             tracing::warn!("{warning}");
         }
         let diff = postern_config::diff(&self.config, &loaded.config);
-        // What other roles of the same file would need a restart for is theirs.
-        let of_ours = |key: &&&'static str| ["router.", "sip."].iter().any(|table| key.starts_with(table));
-        let restart: Vec<&'static str> = diff.restart_only.iter().filter(of_ours).copied().collect();
+        let restart = diff.restart_only_of(Role::Router);
         if !restart.is_empty() {
             return Err(RouterError::RestartOnly(restart));
         }

@@ -307,9 +307,7 @@ impl Service {
             tracing::warn!("{warning}");
         }
         let difference = postern_config::diff(&self.config, &loaded.config);
-        // What other roles of the same file would need a restart for is theirs.
-        let is_ours = |key: &&&'static str| ["um.", "sip."].iter().any(|table| key.starts_with(table));
-        let restart: Vec<&'static str> = difference.restart_only.iter().filter(is_ours).copied().collect();
+        let restart = difference.restart_only_of(Role::Um);
         if !restart.is_empty() {
             return Err(UmError::RestartOnly(restart));
         }

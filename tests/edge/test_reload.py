@@ -211,6 +211,11 @@ def test_restart_only_keys_are_named_and_refused(edge, changes, named):
     assert edge.log_lines(named)
 
 
+def test_what_other_roles_of_the_file_need_a_restart_for_is_theirs(edge):
+    reload(edge, {"sip": {"connections_max": 8192}, "edge": {"mobility": True}})
+    assert edge.log_lines("sip.connections_max"), "it is named as changed"
+
+
 def test_a_faulty_file_is_refused_with_file_and_line(edge, call):
     client, peer = call
     before = edge.metrics().sum(GENERATION)

@@ -109,6 +109,9 @@ def test_a_changed_file_applies_and_fresh_workers_take_over(machine, service, fi
     [
         (CONFIGURATION.replace("max_calls = 7", "max_calls = 0"), "um.max_calls"),
         (CONFIGURATION.replace(":5062", ":5072"), "um.tcp"),
+        # The former worker still writes to the store that it has.
+        (CONFIGURATION.replace("[mailbox]", '[mailbox]\nstore = "sqlite:other.db"'), "mailbox.store"),
+        (CONFIGURATION + '[telemetry]\nlog = "debug"\n', "telemetry.log"),
         ("[um", "postern.toml:"),
     ],
 )

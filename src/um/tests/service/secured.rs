@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use postern_config::load;
+use postern_config::{Role, load_role};
 use postern_sip::options::EndpointOptions;
 use postern_sip::{Endpoint, Event, Method, Request, Response, Target, Uri};
 use postern_slots::Slot;
@@ -67,6 +67,14 @@ runtime_directory = "run"
 metrics = "{metrics}"
 [um.recycle]
 interval_secs_min = 0
+[router]
+startup_mode = "tls"
+tls = ["127.0.0.1:5061"]
+host = "router.example.test"
+certificate = "router.pem"
+private_key = "router.key"
+client_ca = "ca.pem"
+um_services = ["sip:localhost:5063;transport=tls"]
 [worker]
 startup_mode = "tls"
 host = "localhost"
@@ -88,8 +96,9 @@ digits = 4
         let secured = Self { lab, authority, _stops: mpsc::channel(1).0 };
         secured.write("ca.pem", secured.authority.pem.as_bytes());
         secured.install(&secured.authority.identity("localhost", 2041));
+        secured.install_as("router", &secured.authority.identity("router.example.test", 2041));
         let path = secured.write("postern.toml", text.as_bytes());
-        let loaded = load(&path, &[]).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let loaded = load_role(&path, &[], Role::Um).unwrap_or_else(|faults| panic!("{faults:?}"));
         let (stops, told) = mpsc::channel(4);
         let (tell, ready) = oneshot::channel();
         let launch = secured.lab.launch();
@@ -110,9 +119,13 @@ digits = 4
     }
 
     fn install(&self, identity: &TlsIdentity) {
+        self.install_as("um", identity);
+    }
+
+    fn install_as(&self, role: &str, identity: &TlsIdentity) {
         // The key first: of a pair that does not match nothing is taken, and the next look finds both.
-        self.write("um.key", &identity.private_key);
-        self.write("um.pem", &identity.certificate);
+        self.write(&format!("{role}.key"), &identity.private_key);
+        self.write(&format!("{role}.pem"), &identity.certificate);
     }
 
     async fn metric(&self, line: &str) -> bool {
@@ -213,6 +226,24 @@ async fn a_new_certificate_is_shown_at_once_and_recycles_the_workers() {
     eventually(async || Slot::BOTH.into_iter().zip(pids).all(|(slot, pid)| service.lab.pid(slot) != pid)).await;
     let answer = service.gateway("gw.example.test").invite(&service, "sip").await.expect("a handshake, and an answer");
     assert_eq!(answer.status.code(), 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_of_workers_is_refused_and_they_stay() {
+    for (from, to, named) in [
+        ("[mailbox]", "[mailbox]\nstore = \"sqlite:other.db\"", "mailbox.store"),
+        ("[worker]", "[telemetry]\nlog = \"debug\"\n[worker]", "telemetry.log"),
+    ] {
+        let service = Secured::start().await;
+        let pids = Slot::BOTH.map(|slot| service.lab.pid(slot));
+        let text = std::fs::read_to_string(service.lab.directory.join("postern.toml")).expect("own file");
+        service.write("postern.toml", text.replace(from, to).as_bytes());
+        // The same in another file: certificates are watched, the configuration is not.
+        service.write("ca.pem", service.authority.pem.as_bytes());
+        let refused = "postern_um_configuration_reloads_total{result=\"refused\"} 1";
+        eventually(async || service.metric(refused).await).await;
+        assert_eq!(Slot::BOTH.map(|slot| service.lab.pid(slot)), pids, "{named}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
