@@ -265,21 +265,25 @@ impl Service {
             self.slots.recycle(Cause::Binary, Instant::now());
         }
         let is_changed = !self.config.fingerprint.changed(&self.config.fingerprint.refreshed()).is_empty();
-        if is_changed && matches!(self.origin, Origin::File(_)) && self.reload() {
+        if is_changed
+            && let Some(changed) = self.reload()
+            && changed.iter().any(|key| is_for_workers(key))
+        {
             self.slots.recycle(Cause::Certificate, Instant::now());
         }
     }
 
     fn on_hangup(&mut self) {
         // Without a file there is nothing to load, but fresh workers may be wanted all the same.
-        if matches!(self.origin, Origin::Embedded) || self.reload() {
+        if matches!(self.origin, Origin::Embedded) || self.reload().is_some() {
             self.slots.recycle(Cause::Asked, Instant::now());
         }
     }
 
-    /// `false`: refused, and everything is as before. Workers would not start under such a configuration.
-    fn reload(&mut self) -> bool {
-        let Origin::File(path) = self.origin.clone() else { return false };
+    /// The keys that changed. None: there is no file, or it was refused and everything is as before; workers would not start
+    /// under such a configuration.
+    fn reload(&mut self) -> Option<Vec<&'static str>> {
+        let Origin::File(path) = self.origin.clone() else { return None };
         if let Ok(states) = NotifyState::monotonic_usec_now().map(|now| [NotifyState::Reloading, now]) {
             notify(&states);
         }
@@ -297,7 +301,7 @@ impl Service {
         let result = if outcome.is_ok() { ReloadResult::Applied } else { ReloadResult::Refused };
         self.meters.cells.reloads.add(result, 1);
         notify(&[NotifyState::Ready]);
-        outcome.is_ok()
+        outcome.ok()
     }
 
     fn try_reload(&mut self, path: &Path) -> Result<Vec<&'static str>, UmError> {
@@ -353,6 +357,11 @@ impl Service {
         self.telemetry.shutdown().await;
         self.transport.close(&mut self.endpoint).await;
     }
+}
+
+/// Whether workers may read this key; those of roles that happen to be in the same file they do not.
+fn is_for_workers(key: &str) -> bool {
+    !["edge.", "router."].iter().any(|table| key.starts_with(table))
 }
 
 /// Waits until then, for ever without a time.

@@ -229,6 +229,20 @@ async fn a_new_certificate_is_shown_at_once_and_recycles_the_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_of_another_role_leaves_the_workers_alone() {
+    let service = Secured::start().await;
+    let pids = Slot::BOTH.map(|slot| service.lab.pid(slot));
+    // By the second time a recycle of the first would have begun.
+    for applied in [1, 2] {
+        service.install_as("router", &service.authority.identity("router.example.test", 2042));
+        let line = format!("postern_um_configuration_reloads_total{{result=\"applied\"}} {applied}");
+        eventually(async || service.metric(&line).await).await;
+    }
+    assert!(service.metric("postern_um_recycles_total{cause=\"certificate\"} 0").await);
+    assert_eq!(Slot::BOTH.map(|slot| service.lab.pid(slot)), pids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_restart_of_workers_is_refused_and_they_stay() {
     for (from, to, named) in [
         ("[mailbox]", "[mailbox]\nstore = \"sqlite:other.db\"", "mailbox.store"),
