@@ -57,7 +57,7 @@ enum Command {
     Check(tools::check::Args),
     /// Issue or judge a token
     Token(tools::token::Args),
-    /// Make a development CA with certificates for an edge and its workers
+    /// Make a development CA with certificates for every role
     Certs(tools::certs::Args),
     /// Prove a relay from outside, or examine an edge's machine, and say what to mend
     Doctor(Box<tools::doctor::Args>),

@@ -1,4 +1,4 @@
-//! A development certificate authority and the certificates that an edge and its workers need.
+//! A development certificate authority and the certificates that every role needs.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
@@ -22,7 +22,7 @@ pub const AUTHORITY_LIFETIME_DAYS: i64 = 1825;
 /// Days for which a certificate of the development authority is good.
 pub const LEAF_LIFETIME_DAYS: i64 = 397;
 
-/// The name that a worker's client certificate carries unless another is asked for.
+/// The name that a worker's certificate carries unless another is asked for.
 pub const WORKER_NAME: &str = "worker.example.test";
 
 /// Arguments of `postern certs`.
@@ -34,7 +34,13 @@ pub struct Args {
     /// Host name or IP address that the edge's certificates are for; may be given several times
     #[arg(long = "name", num_args = 1.., default_values = ["localhost", "127.0.0.1", "::1"])]
     names: Vec<String>,
-    /// Name in the worker's client certificate (the edge's `allowed_names`)
+    /// Name in the router's certificate (`router.host`)
+    #[arg(long, default_value = "router.example.test")]
+    router: String,
+    /// Name in the UM service's certificate (`um.host`)
+    #[arg(long, default_value = "um.example.test")]
+    um: String,
+    /// Name in the workers' certificate (`worker.host`, and the edge's `allowed_names`)
     #[arg(long, default_value = WORKER_NAME)]
     worker: String,
 }
@@ -43,9 +49,17 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
     Server,
-    Client,
-    /// A SIP role: server of who calls it, client of the next hop.
+    /// A SIP role: server of who calls it, client of the next hop, and of the token service.
     Both,
+}
+
+/// Names, at least one each, that the certificates of the roles are for.
+pub struct Names {
+    /// The edge's, and its token service's.
+    pub edge: Vec<String>,
+    pub router: Vec<String>,
+    pub um: Vec<String>,
+    pub worker: Vec<String>,
 }
 
 /// A certificate and its private key, both PEM.
@@ -96,7 +110,6 @@ impl Authority {
         let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
         params.extended_key_usages = match usage {
             Usage::Server => vec![server],
-            Usage::Client => vec![client],
             Usage::Both => vec![server, client],
         };
         let certificate = params.signed_by(&key, &self.0)?;
@@ -109,30 +122,42 @@ impl Authority {
 /// # Errors
 /// When a file exists already or cannot be written; nothing has been written then unless the disk itself failed.
 pub fn run(args: Args) -> Result<ExitCode> {
-    for path in write_set(&args.dir, &args.names, &args.worker)? {
+    let names = Names { edge: args.names, router: vec![args.router], um: vec![args.um], worker: vec![args.worker] };
+    for path in write_set(&args.dir, &names)? {
         output::print_line(path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a new authority and the pairs `edge`, `edge-internal` and `worker` into `dir`; answers the paths written.
+/// The files of an authority without its key: `ca.pem` and the pairs that `config/postern.toml` names, `edge`,
+/// `edge-internal`, `router`, `um` and `worker`; by name, with what is in them.
 ///
 /// # Errors
-/// When any of the files exists already (before anything is written), or the directory cannot be written to.
-pub fn write_set(dir: &Path, names: &[String], worker: &str) -> Result<Vec<PathBuf>> {
-    let authority = Authority::new()?;
+/// As [`Authority::issue`].
+pub fn issue_set(authority: &Authority, names: &Names) -> Result<Vec<(String, String)>> {
     let mut files = vec![("ca.pem".to_owned(), authority.certificate_pem())];
-    files.push(("ca.key".to_owned(), authority.0.key().serialize_pem()));
-    let client = [worker.to_owned()];
     for (stem, names, usage) in [
-        ("edge", names, Usage::Server),
-        ("edge-internal", names, Usage::Server),
-        ("worker", &client[..], Usage::Client),
+        ("edge", &names.edge, Usage::Server),
+        ("edge-internal", &names.edge, Usage::Server),
+        ("router", &names.router, Usage::Both),
+        ("um", &names.um, Usage::Both),
+        ("worker", &names.worker, Usage::Both),
     ] {
         let pair = authority.issue(names, usage)?;
         files.push((format!("{stem}.pem"), pair.certificate_pem));
         files.push((format!("{stem}.key"), pair.key_pem));
     }
+    Ok(files)
+}
+
+/// Writes a new authority, its key and the files of [`issue_set`] into `dir`; answers the paths written.
+///
+/// # Errors
+/// When any of the files exists already (before anything is written), or the directory cannot be written to.
+pub fn write_set(dir: &Path, names: &Names) -> Result<Vec<PathBuf>> {
+    let authority = Authority::new()?;
+    let mut files = issue_set(&authority, names)?;
+    files.push(("ca.key".to_owned(), authority.0.key().serialize_pem()));
 
     let present: Vec<&str> =
         files.iter().map(|(name, _)| name.as_str()).filter(|name| dir.join(name).exists()).collect();
@@ -213,12 +238,32 @@ mod tests {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    /// As the sample has them.
+    fn sample_names() -> Names {
+        let [edge, router, um, worker] =
+            ["edge", "router", "um", "worker"].map(|role| names(&[&format!("{role}.example.test")]));
+        Names { edge, router, um, worker }
+    }
+
     #[test]
-    fn a_set_holds_an_authority_and_three_pairs_with_private_keys() {
+    fn a_set_makes_the_sample_pass() {
+        let scratch = Scratch::new().unwrap();
+        write_set(scratch.path(), &sample_names()).unwrap();
+        write_private(&scratch.path().join("turn.secret"), "a-secret-of-this-test-alone\n").unwrap();
+        let sample = scratch.path().join("postern.toml");
+        write_private(&sample, include_str!("../../config/postern.toml")).unwrap();
+        let machine = ["203.0.113.10", "2001:db8::10", "10.20.0.10", "10.20.0.20", "10.20.0.21"];
+        let faults = postern_config::load(&sample, &machine.map(|address| address.parse().unwrap())).err();
+        let faults: Vec<String> = faults.iter().flatten().map(ToString::to_string).collect();
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+
+    #[test]
+    fn a_set_holds_an_authority_and_five_pairs_with_private_keys() {
         let scratch = Scratch::new().unwrap();
         let dir = scratch.path().join("new");
-        let written = write_set(&dir, &names(&["edge.example.test"]), WORKER_NAME).unwrap();
-        assert_eq!(written.len(), 8);
+        let written = write_set(&dir, &sample_names()).unwrap();
+        assert_eq!(written.len(), 12);
         for path in written {
             let mode = path.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, if path.extension().unwrap() == "key" { 0o600 } else { 0o644 }, "{}", path.display());
@@ -231,7 +276,7 @@ mod tests {
         let scratch = Scratch::new().unwrap();
         let mine = scratch.path().join("worker.pem");
         std::fs::write(&mine, "mine").unwrap();
-        let refusal = write_set(scratch.path(), &names(&["a.test"]), WORKER_NAME).unwrap_err().to_string();
+        let refusal = write_set(scratch.path(), &sample_names()).unwrap_err().to_string();
         assert!(refusal.contains("worker.pem"), "{refusal}");
         assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
@@ -256,6 +301,6 @@ mod tests {
 
     #[test]
     fn a_certificate_without_a_name_is_refused() {
-        assert!(Authority::new().unwrap().issue(&[], Usage::Client).is_err());
+        assert!(Authority::new().unwrap().issue(&[], Usage::Server).is_err());
     }
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use postern_config::{Finding, Loaded};
 use postern_token::{Issuer, KeyRing, Secret, Token};
 
-use crate::certs::{Authority, Usage, WORKER_NAME, write_new, write_private};
+use crate::certs::{self, Authority, Names, WORKER_NAME, write_new, write_private};
 use crate::doctor::unix_secs;
 use crate::up_ports::Ports;
 
@@ -66,18 +66,12 @@ fn unfit(faults: &[Finding]) -> anyhow::Error {
 }
 
 fn write_certificates(directory: &Path) -> Result<()> {
-    let authority = Authority::new()?;
-    let here = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let pairs = [
-        ("edge", authority.issue(&here, Usage::Server)?),
-        ("edge-internal", authority.issue(&here, Usage::Server)?),
-        ("sip", authority.issue(&here, Usage::Both)?),
-        ("worker", authority.issue(&[WORKER_NAME.to_owned()], Usage::Client)?),
-    ];
-    write_new(&directory.join("ca.pem"), &authority.certificate_pem())?;
-    for (stem, pair) in &pairs {
-        write_new(&directory.join(format!("{stem}.pem")), &pair.certificate_pem)?;
-        write_new(&directory.join(format!("{stem}.key")), &pair.key_pem)?;
+    let here = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let worker = [&here[..], &[WORKER_NAME.to_owned()]].concat();
+    let names = Names { edge: here.clone(), router: here.clone(), um: here, worker };
+    // The authority's key goes with this process: nobody needs another certificate of it.
+    for (name, contents) in certs::issue_set(&Authority::new()?, &names)? {
+        write_new(&directory.join(name), &contents)?;
     }
     Ok(())
 }
@@ -143,7 +137,6 @@ internet = {internet}
 
 fn sip_roles(ports: &Ports, secrets: &Secrets, sockets: &str) -> String {
     let listeners = |port: u16| list(&ports.on_all(port));
-    let identity = "host = \"localhost\"\ncertificate = \"sip.pem\"\nprivate_key = \"sip.key\"\nclient_ca = \"ca.pem\"";
     format!(
         r#"[sip]
 contact_secrets = [{{ id = "{KEY_ID}", value = "{contact_secret}" }}]
@@ -152,14 +145,20 @@ startup_mode = "dual"
 tcp = {router_tcp}
 tls = {router_tls}
 udp = {router_tcp}
-{identity}
+host = "localhost"
+certificate = "router.pem"
+private_key = "router.key"
+client_ca = "ca.pem"
 um_services = ["sip:127.0.0.1:{um};transport=tcp", "sip:localhost:{ums};transport=tls"]
 metrics = "127.0.0.1:{router_metrics}"
 [um]
 startup_mode = "dual"
 tcp = {um_tcp}
 tls = {um_tls}
-{identity}
+host = "localhost"
+certificate = "um.pem"
+private_key = "um.key"
+client_ca = "ca.pem"
 routers = []
 runtime_directory = {sockets:?}
 metrics = "127.0.0.1:{um_metrics}"
@@ -187,8 +186,8 @@ startup_mode = "dual"
 addresses = {addresses}
 slots = [{slot_a}, {slot_b}]
 host = "localhost"
-certificate = "sip.pem"
-private_key = "sip.key"
+certificate = "worker.pem"
+private_key = "worker.key"
 client_ca = "ca.pem"
 rtp_ports = "{RTP_PORTS}"
 metrics = {metrics}
@@ -266,7 +265,7 @@ mod tests {
     fn what_holds_secrets_is_for_its_owner_alone() {
         let scratch = Scratch::new().unwrap();
         let premises = Premises::make(scratch.path(), scratch.path(), up_ports::standard(), "warn").unwrap();
-        for secret in [&premises.configuration, &scratch.path().join("sip.key"), &scratch.path().join("worker.key")] {
+        for secret in [&premises.configuration, &scratch.path().join("um.key"), &scratch.path().join("worker.key")] {
             assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", secret.display());
         }
     }
