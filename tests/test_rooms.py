@@ -20,19 +20,19 @@ MAY_USE = {
     "ice": {"turn"},
     "sip": set(),
     "media": set(),
-    "mailbox": {"media"},
+    "mailbox": set(),
     "dialplan": {"sip"},
     "slots": set(),
     "store": {"mailbox"},
     "transport": {"sip", "net"},
     "router": {"sip", "dialplan", "transport", "net", "config", "telemetry"},
-    "um": {"sip", "dialplan", "slots", "mailbox", "store", "transport", "net", "config", "telemetry"},
+    "um": {"sip", "dialplan", "slots", "transport", "net", "config", "telemetry"},
     "worker": {
         "sip", "dialplan", "slots", "media", "mailbox", "store", "ice", "turn", "token", "transport", "net", "config",
         "telemetry",
     },
     "tools": {
-        "token", "turn", "ice", "sip", "dialplan", "slots", "media", "mailbox", "store", "transport", "net", "config",
+        "token", "ice", "sip", "dialplan", "slots", "media", "mailbox", "store", "transport", "net", "config",
         "telemetry", "edge", "router", "um", "worker",
     },
 }
