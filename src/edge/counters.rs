@@ -55,7 +55,9 @@ pub(crate) fn publish(server: &Counters, cells: &EdgeCells) {
         let [success, errors @ ..] = &server.requests[method as usize];
         cells.requests.store((label, RequestResult::Success), *success);
         for (code, count) in COUNTED_ERRORS.iter().zip(errors) {
-            cells.requests.store((label, RequestResult::from_code(code.number())), *count);
+            if let Some(result) = RequestResult::from_code(code.number()) {
+                cells.requests.store((label, result), *count);
+            }
         }
     }
 }
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn every_counted_error_keeps_its_code_as_label() {
         for code in COUNTED_ERRORS {
-            assert_ne!(RequestResult::from_code(code.number()), RequestResult::OtherCode, "{code:?}");
+            assert!(RequestResult::from_code(code.number()).is_some(), "{code:?}");
         }
     }
 }

@@ -164,13 +164,13 @@ mod tests {
         let metrics = metrics::<EdgeCells>();
         let shard = metrics.shard(1).expect("two shards");
         for (method, result, count) in
-            [(Method::Other, RequestResult::Silence, 7), (Method::Allocate, RequestResult::Code486, 5)]
+            [(Method::ConnectionBind, RequestResult::Code508, 7), (Method::Allocate, RequestResult::Code486, 5)]
         {
             shard.requests.store((method, result), count);
         }
         let text = metrics.render().expect("a scrape");
         for line in [
-            "postern_edge_requests_total{method=\"other\",result=\"silence\"} 7",
+            "postern_edge_requests_total{method=\"connection_bind\",result=\"508\"} 7",
             "postern_edge_requests_total{method=\"allocate\",result=\"486\"} 5",
             "postern_edge_requests_total{method=\"allocate\",result=\"500\"} 0",
         ] {
