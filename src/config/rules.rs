@@ -211,15 +211,18 @@ fn on_this_machine(draft: &Draft, surroundings: &Surroundings<'_>, notes: &Notes
         return;
     }
     let foreign = |ip: IpAddr| !ip.is_unspecified() && !ip.is_loopback() && !own.contains(&ip);
-    let remedy = "add it to an interface, or correct it; behind a NAT write the local address, and edge.advertise";
+    // Only the edge can tell others another address than its own.
+    let here = "add it to an interface, or correct it";
+    let behind_nat = "add it to an interface, or correct it; behind a NAT write the local address, and edge.advertise";
     let bound = draft.listeners.iter().filter(|listener| !listener.kind.is_of_a_slot());
     for listener in bound.filter(|listener| foreign(listener.address.ip())) {
+        let remedy = if listener.kind.is_of_the_edge() { behind_nat } else { here };
         notes.warn(&listener.key, format!("{} is no address of this machine", listener.address.ip()), remedy);
     }
     for (at, address) in draft.edge.relay.addresses.iter().enumerate() {
         if foreign(*address) {
             let key = format!("edge.relay.addresses[{at}]");
-            notes.warn(&key, format!("{address} is no address of this machine"), remedy);
+            notes.warn(&key, format!("{address} is no address of this machine"), behind_nat);
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::decode::decode;
 use crate::files::Files;
 use crate::reader::{Notes, Table};
 use crate::rules::{self, Surroundings};
-use crate::testing::{BASE, TOKENS, load_text, machine, printed, source, warns, with};
+use crate::testing::{BASE, TOKENS, call_with, load_text, machine, printed, source, warns, with};
 
 #[test]
 fn a_turns_host_that_is_not_in_the_certificate_is_warned_of() {
@@ -26,7 +26,11 @@ fn addresses_of_no_interface_are_warned_of() {
         "203.0.113.12 is no address of this machine",
     );
     let relay = with("[\"203.0.113.10\", \"2001", "[\"203.0.113.12\", \"2001");
-    warns(&relay, "11: edge.relay.addresses[0]", "no address of this machine");
+    warns(&relay, "11: edge.relay.addresses[0]", "no address of this machine; add it to an interface");
+    assert!(printed(&load_text(&relay).expect("well").warnings).contains("edge.advertise"));
+    let router = call_with("udp = [\"10.20.0.21:5060\"]", "udp = [\"10.20.0.99:5060\"]");
+    warns(&router, "5: router.udp[0]", "10.20.0.99 is no address of this machine");
+    assert!(!printed(&load_text(&router).expect("well").warnings).contains("edge.advertise"), "it has no such key");
 }
 
 #[test]
