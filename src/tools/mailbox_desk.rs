@@ -117,7 +117,8 @@ impl Desk {
             bail!("{tag:?} is no language tag: give one such as en-US with --language")
         }
         let spoken = postern_mailbox::language(&tag).tag();
-        if self.mailbox.prompts.is_none() && !tag.to_ascii_lowercase().starts_with(spoken) {
+        // mailbox.prompts takes the place of recordings in this language, and brings no other.
+        if !tag.to_ascii_lowercase().starts_with(spoken) {
             output::complain(format_args!("there are no prompts in {tag} yet: the mailbox speaks {spoken}"));
         }
         Ok(tag)

@@ -150,7 +150,10 @@ def test_an_alias_that_no_call_of_the_plan_can_have_is_kept_and_told(mailbox):
     assert listed(mailbox)[0]["addresses"] == ["1001", "sip:alice@example.test"]
 
 
-def test_a_language_without_prompts_is_taken_and_told(mailbox):
+@pytest.mark.parametrize("prompts", [False, True], ids=["built-in", "of-a-directory"])
+def test_a_language_without_prompts_is_taken_and_told(mailbox, file, prompts):
+    if prompts:
+        file.write_text(CONFIGURATION.replace("[mailbox]", '[mailbox]\nprompts = "recorded"'))
     done = mailbox(*ALICE, "--language", "de-DE")
     assert well(done) and "no prompts in de-DE yet" in done.stderr
     assert listed(mailbox)[0]["language"] == "de-DE"
