@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use postern_tools as tools;
 
-/// A NAT-traversal media relay for the network perimeter
+/// A NAT-traversal media relay and edge server, with the voice mail service behind it
 #[derive(Parser)]
 #[command(name = "postern", version, arg_required_else_help = true)]
 struct Cli {
@@ -47,7 +47,7 @@ enum Command {
     /// Run every role on this machine's loopback, with nothing to prepare and nothing left behind
     #[cfg(feature = "up")]
     Up(tools::up::Args),
-    /// Add, list, unlock and remove mailboxes
+    /// Add, list, unlock and remove mailboxes, and reset their PINs
     #[cfg(feature = "worker")]
     Mailbox(tools::mailbox::Args),
     /// Tell what happened in a recent call, or list recent calls

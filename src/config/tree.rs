@@ -125,7 +125,8 @@ pub struct EdgeConfig {
 /// `[edge.relay]`: where media is relayed, and to whom.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RelayConfig {
-    /// Local addresses of relay sockets; never a wildcard; at least one. The first of a family is the default of it.
+    /// Local addresses of relay sockets; never a wildcard; at least one. An allocation gets any one
+    /// of its family.
     pub addresses: Vec<IpAddr>,
     /// Ports of relay sockets, both ends included.
     pub ports: PortRange,

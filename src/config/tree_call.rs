@@ -71,7 +71,8 @@ pub struct SipConfig {
     pub connections_per_source_max: u32,
     /// Largest message that is read, head and body.
     pub message_bytes_max: u32,
-    /// Session-Expires that a worker asks for (RFC 4028); at least 90.
+    /// Session-Expires (RFC 4028) that a worker asks for where the peer brings none, and the most that a peer gets; at
+    /// least 90.
     pub session_expires_secs: u32,
     /// Diversion entries in one INVITE above which it is taken for a loop.
     pub diversions_max: u32,

@@ -1,4 +1,5 @@
-//! What people run beside an edge: certificates for development, a doctor that proves a relay from outside.
+//! What people run beside the roles, or in place of all of them: a doctor, `up`, mailboxes, calls, checks, certificates,
+//! firewall rules, tokens.
 
 #[cfg(feature = "call")]
 pub mod call;
