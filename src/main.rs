@@ -47,7 +47,7 @@ enum Command {
     /// Run every role on this machine's loopback, with nothing to prepare and nothing left behind
     #[cfg(feature = "up")]
     Up(tools::up::Args),
-    /// Add, list, unlock and remove mailboxes, and reset their PINs
+    /// Add, list, unlock, export and remove mailboxes, and reset their PINs
     #[cfg(feature = "worker")]
     Mailbox(tools::mailbox::Args),
     /// Tell what happened in a recent call, or list recent calls

@@ -30,6 +30,7 @@ pub mod firewall;
 pub mod mailbox;
 #[cfg(feature = "mailbox")]
 mod mailbox_desk;
+mod mailbox_export;
 #[cfg(feature = "mailbox")]
 mod mailbox_listing;
 #[cfg(feature = "mailbox")]

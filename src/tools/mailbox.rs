@@ -9,6 +9,7 @@ use postern_mailbox::{Address, GreetingInUse, Mailbox, MailboxId, PlanName};
 use postern_store::{AddError, Listed, NewMailbox};
 
 use crate::mailbox_desk::{Desk, mend};
+use crate::mailbox_export;
 use crate::mailbox_listing as listing;
 use crate::mailbox_pin::{self, Chosen};
 use crate::output;
@@ -30,6 +31,8 @@ enum Command {
     ResetPin(ResetPinArgs),
     /// Unlock a mailbox after too many wrong PINs
     Unlock(UnlockArgs),
+    /// Write the messages of a mailbox as WAV files
+    Export(ExportArgs),
     /// Remove a mailbox with its messages and greetings
     Remove(RemoveArgs),
 }
@@ -105,6 +108,17 @@ struct UnlockArgs {
 }
 
 #[derive(clap::Args, Debug)]
+struct ExportArgs {
+    /// Address of the mailbox
+    address: String,
+    #[command(flatten)]
+    place: Place,
+    /// Where the files go; those that are there stay as they are
+    #[arg(long, value_name = "DIRECTORY")]
+    to: PathBuf,
+}
+
+#[derive(clap::Args, Debug)]
 struct RemoveArgs {
     /// Address of the mailbox
     address: String,
@@ -128,6 +142,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Command::List(args) => list(args).await,
         Command::ResetPin(args) => reset_pin(args).await,
         Command::Unlock(args) => unlock(args).await,
+        Command::Export(args) => export(args).await,
         Command::Remove(args) => remove(args).await,
     }
 }
@@ -225,6 +240,16 @@ async fn unlock(args: UnlockArgs) -> Result<ExitCode> {
         false => "was not locked",
     };
     output::print_line(format_args!("{} {was}: {} forgotten.", called(&mailbox), counted(wrong_pins, "wrong PIN")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export(args: ExportArgs) -> Result<ExitCode> {
+    let desk = Desk::open(&args.place.config)?;
+    let store = desk.existing_store().await?;
+    let mailbox = desk.find(&store, args.place.plan.as_deref(), &args.address).await?;
+    for path in mailbox_export::export(&store, &mailbox, &args.to).await? {
+        output::print_line(path.display())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -217,15 +217,18 @@ class Service:
         """Makes a mailbox with PIN and returns its number."""
         self._number += 1
         number = str(self._number)
-        done = subprocess.run(
-            [BINARY, "mailbox", "add", number, "--config", str(self.um.file), "--plan", plan, "--name", name, "--pin", "-"],
-            input=PIN + "\n",
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-        assert done.returncode == 0, done.stderr
+        self._administer("add", number, "--plan", plan, "--name", name, "--pin", "-")
         return number
+
+    def export(self, number, directory):
+        """The messages of a mailbox as WAV files, oldest first."""
+        return self._administer("export", number, "--to", directory).splitlines()
+
+    def _administer(self, *arguments):
+        command = [BINARY, "mailbox", *map(str, arguments), "--config", str(self.um.file)]
+        done = subprocess.run(command, input=PIN + "\n", capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def records(self):
         """The calls' records so far."""

@@ -38,11 +38,15 @@ def test_options_are_answered_by_router_um_service_and_worker(service, gateway):
         assert re.search(r"^Allow:.*INVITE", messages, re.MULTILINE), messages
 
 
-def test_a_proxied_call_leaves_a_message(service, gateway, words, hear):
+def test_a_proxied_call_leaves_a_message(service, gateway, words, hear, tmp_path):
     number, said = service.mailbox(), words("This is the lift company, we come tomorrow at nine")
     line = Line(number, "3001")
     gateway.run([*answered(line), pause(GREETING_SECS), *spoken(gateway, said), *ended(line)], GATE)
     hear(number, said)
+    [file] = service.export(number, tmp_path / "messages")
+    exported = speech.find(speech.read_wav(file)[0], said)
+    assert exported.correlation > 0.9, exported
+    assert service.export(number, tmp_path / "messages") == [], "it is there already"
 
 
 def test_an_invite_without_sdp_is_answered_with_an_offer(service, gateway, words, hear):
