@@ -94,7 +94,7 @@ impl Answering {
     fn open(&mut self, opening: Opening, line: &mut Line, now: Instant) -> Next {
         let Some(mailbox) = &self.mailbox else { return Next::Stay };
         self.stage = Stage::Opening(opening);
-        self.deposit.open(mailbox.id, line, now);
+        self.deposit.open(mailbox, line, now);
         Next::Stay
     }
 

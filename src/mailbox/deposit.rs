@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::id::{MailboxId, RecordingId};
+use crate::id::RecordingId;
 use crate::io::Event;
 use crate::limits::{FINISH_ATTEMPTS_MAX, FINISH_PAUSE, MESSAGE_MIN};
 use crate::line::{Line, Turn};
+use crate::mailbox::Mailbox;
 use crate::outcome::CallResult;
 use crate::store_request::{Began, Beginning, Finished, Finishing, Purpose, StoreAnswer, StoreError, StoreRequest};
 
@@ -47,15 +48,15 @@ pub(crate) enum Opened {
 
 impl Deposit {
     /// Asks for a recording, for the first take or for another. A take that is long enough is kept until then.
-    pub(crate) fn open(&mut self, mailbox: MailboxId, line: &mut Line, now: Instant) {
+    pub(crate) fn open(&mut self, mailbox: &Mailbox, line: &mut Line, now: Instant) {
         self.set_aside(line);
         let purpose = Purpose::Deposit {
             caller: line.start.caller.clone(),
-            quota: line.options.quota,
+            quota: mailbox.quota.or(line.options.quota),
             deposits_max: line.options.deposits_max,
             replaces: self.earlier,
         };
-        let beginning = Beginning { mailbox, purpose, rate_hz: line.start.rate_hz, begun: line.wall(now) };
+        let beginning = Beginning { mailbox: mailbox.id, purpose, rate_hz: line.start.rate_hz, begun: line.wall(now) };
         self.take = Take::Opening;
         line.ask(StoreRequest::BeginRecording(beginning), now);
     }

@@ -45,7 +45,7 @@ pub use id::{GreetingId, IdError, MailboxId, MessageId, RecordingId, RequestId};
 pub use io::{Action, Clip, Digit, EndOfRecording, Event, Input, Kind, PlaybackId, Reason, Start};
 pub use key_map::{KeyMap, KeyMapError, Match, Menu};
 pub use language::{Language, language, recording};
-pub use mailbox::{GreetingInUse, GreetingKind, Mailbox, Quota, RecordedGreeting, time_zone};
+pub use mailbox::{GreetingInUse, GreetingKind, Mailbox, OwnQuota, Quota, RecordedGreeting, time_zone};
 pub use message::{Caller, Message, MessageState};
 pub use options::Options;
 pub use outcome::{CallResult, EndOfCall, Outcome};

@@ -23,6 +23,8 @@ pub struct Mailbox {
     /// Whom the operator key reaches: a SIP URI, or a number of the dial plan; "" is nobody. None: the dial
     /// plan's.
     pub operator: Option<String>,
+    /// What it may hold, where that is not what all may.
+    pub quota: OwnQuota,
     /// The greeting that callers hear.
     pub greeting: GreetingInUse,
     /// The recorded greetings, at most one of a kind.
@@ -117,6 +119,20 @@ impl Default for Quota {
     /// 100 messages, 60 minutes.
     fn default() -> Self {
         Self { messages: 100, audio_secs: 3600 }
+    }
+}
+
+/// What one mailbox may hold; what is absent is as for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnQuota {
+    pub messages: Option<u32>,
+    pub audio_secs: Option<u32>,
+}
+
+impl OwnQuota {
+    /// The quota that holds, where `all` holds for the others.
+    pub fn or(self, all: Quota) -> Quota {
+        Quota { messages: self.messages.unwrap_or(all.messages), audio_secs: self.audio_secs.unwrap_or(all.audio_secs) }
     }
 }
 

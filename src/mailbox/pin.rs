@@ -121,7 +121,7 @@ fn is_repeat(digits: &str) -> bool {
 mod tests {
     use super::*;
     use crate::id::MailboxId;
-    use crate::mailbox::GreetingInUse;
+    use crate::mailbox::{GreetingInUse, OwnQuota};
     use crate::{Address, PlanName};
 
     fn mailbox() -> Mailbox {
@@ -133,6 +133,7 @@ mod tests {
             language: "en".into(),
             time_zone: jiff::tz::TimeZone::UTC,
             operator: None,
+            quota: OwnQuota::default(),
             greeting: GreetingInUse::Standard,
             recorded: Vec::new(),
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use postern_mailbox::limits::ADDRESSES_MAX;
-use postern_mailbox::{Address, Mailbox, MailboxId, MessageState, Pin, PlanName, StoreError};
+use postern_mailbox::{Address, Mailbox, MailboxId, MessageState, OwnQuota, Pin, PlanName, StoreError};
 use sqlx::Row;
 
 use crate::error::Fault;
@@ -24,6 +24,7 @@ pub struct NewMailbox {
     pub time_zone: String,
     /// As in [`Mailbox`](postern_mailbox::Mailbox).
     pub operator: Option<String>,
+    pub quota: OwnQuota,
     pub pin: Pin,
     /// The PIN serves once, to choose another.
     pub must_change: bool,
@@ -77,8 +78,9 @@ impl SqliteStore {
         let kept = self.hashing(move |key| key.hash(mailbox, &pin)).await??;
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
-            "INSERT INTO mailboxes (id, plan, name, language, time_zone, operator, pin, pin_chosen, pin_must_change)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO mailboxes (id, plan, name, language, time_zone, operator, quota_messages, quota_secs,
+                 pin, pin_chosen, pin_must_change)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.as_slice())
         .bind(&new.plan.0)
@@ -86,6 +88,8 @@ impl SqliteStore {
         .bind(new.language)
         .bind(new.time_zone)
         .bind(new.operator)
+        .bind(new.quota.messages)
+        .bind(new.quota.audio_secs)
         .bind(kept)
         .bind(now)
         .bind(new.must_change)

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use postern_mailbox::{
-    Address, GreetingId, GreetingInUse, GreetingKind, Mailbox, MailboxId, PinAttempt, PinChange, PinChanged,
+    Address, GreetingId, GreetingInUse, GreetingKind, Mailbox, MailboxId, OwnQuota, PinAttempt, PinChange, PinChanged,
     PinVerdict, PlanName, RecordedGreeting, StoreError,
 };
 use sqlx::Row;
@@ -69,6 +69,7 @@ impl SqliteStore {
             // A zone that a newer database knew is no reason to refuse a call.
             time_zone: postern_mailbox::time_zone(&time_zone).unwrap_or(TimeZone::UTC),
             operator: row.try_get("operator")?,
+            quota: OwnQuota { messages: row.try_get("quota_messages")?, audio_secs: row.try_get("quota_secs")? },
             greeting: GreetingInUse::ALL.into_iter().find(|known| known.name() == greeting).unwrap_or_default(),
             recorded: recorded.collect::<Result<_, Fault>>()?,
         })

@@ -11,7 +11,8 @@ use crate::error::OpenError;
 use crate::limits::{DATABASE_WAIT, READERS};
 
 /// Each step leads from its place in the list to the next version.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE mailboxes (
         id BLOB PRIMARY KEY,
         plan TEXT NOT NULL,
@@ -71,7 +72,13 @@ const STEPS: &[&str] = &["
     -- Wrong mailbox numbers cost the same write as wrong PINs.
     CREATE TABLE strangers (id INTEGER PRIMARY KEY CHECK (id = 1), attempts INTEGER NOT NULL) STRICT;
     INSERT INTO strangers VALUES (1, 0);
-"];
+",
+    "
+    -- Absent: as for all.
+    ALTER TABLE mailboxes ADD COLUMN quota_messages INTEGER;
+    ALTER TABLE mailboxes ADD COLUMN quota_secs INTEGER;
+",
+];
 
 /// Opens the database, makes or completes its tables, and gives one pool that writes and one that reads.
 ///

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use postern_mailbox::{Address, GreetingInUse, Mailbox, MailboxId, PlanName};
+use postern_mailbox::{Address, GreetingInUse, Mailbox, MailboxId, OwnQuota, PlanName};
 use postern_store::{AddError, Listed, NewMailbox};
 
 use crate::mailbox_desk::{Desk, mend};
@@ -78,6 +78,12 @@ struct AddArgs {
     /// Whom callers reach who ask for the operator: a number or user@host; "" is nobody [default: the plan's, at each call]
     #[arg(long, value_name = "TARGET")]
     operator: Option<String>,
+    /// Messages that it may hold [default: mailbox.quota_messages]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    quota_messages: Option<u32>,
+    /// Minutes of audio that it may hold [default: mailbox.quota_minutes]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    quota_minutes: Option<u32>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -171,12 +177,13 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         language: desk.language(language)?,
         time_zone: zone,
         operator: args.operator.map(operator).transpose()?,
+        quota: OwnQuota { messages: args.quota_messages, audio_secs: args.quota_minutes.map(|minutes| minutes * 60) },
         greeting: GreetingInUse::Standard,
         recorded: Vec::new(),
     };
     let chosen = mailbox_pin::choose(args.pin.pin.as_deref(), &desk.pin_policy(), &mailbox)?;
     let store = desk.store().await?;
-    let Mailbox { addresses, name, language, operator, plan, .. } = mailbox;
+    let Mailbox { addresses, name, language, operator, quota, plan, .. } = mailbox;
     let new = NewMailbox {
         plan,
         addresses,
@@ -184,6 +191,7 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         language,
         time_zone,
         operator,
+        quota,
         pin: chosen.pin.clone(),
         must_change: chosen.is_made_up,
     };

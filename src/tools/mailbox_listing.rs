@@ -60,6 +60,9 @@ struct Entry<'l> {
     language: &'l str,
     time_zone: String,
     operator: Option<&'l str>,
+    /// Absent: as for all.
+    quota_messages: Option<u32>,
+    quota_minutes: Option<u32>,
     greeting: &'static str,
     recorded_greetings: Vec<&'static str>,
     new_messages: u32,
@@ -83,6 +86,8 @@ pub(crate) fn json(mailboxes: &[Listed], attempts_max: u32) -> serde_json::Resul
             language: &mailbox.language,
             time_zone: zone(mailbox),
             operator: mailbox.operator.as_deref(),
+            quota_messages: mailbox.quota.messages,
+            quota_minutes: mailbox.quota.audio_secs.map(|secs| secs / 60),
             greeting: mailbox.greeting.name(),
             recorded_greetings: mailbox.recorded.iter().map(|greeting| greeting.kind.name()).collect(),
             new_messages: listed.new,
@@ -101,7 +106,7 @@ fn zone(mailbox: &postern_mailbox::Mailbox) -> String {
 
 #[cfg(test)]
 mod tests {
-    use postern_mailbox::{GreetingInUse, Mailbox, MailboxId, PlanName};
+    use postern_mailbox::{GreetingInUse, Mailbox, MailboxId, OwnQuota, PlanName};
 
     use super::*;
 
@@ -114,6 +119,7 @@ mod tests {
             language: "en-US".into(),
             time_zone: postern_mailbox::time_zone("Europe/Berlin").unwrap(),
             operator: None,
+            quota: OwnQuota::default(),
             greeting: GreetingInUse::Standard,
             recorded: Vec::new(),
         };

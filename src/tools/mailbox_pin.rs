@@ -123,7 +123,7 @@ fn random_digits(count: usize) -> Result<Zeroizing<String>> {
 mod tests {
     use std::collections::HashSet;
 
-    use postern_mailbox::{Address, GreetingInUse, MailboxId, PlanName};
+    use postern_mailbox::{Address, GreetingInUse, MailboxId, OwnQuota, PlanName};
 
     use super::*;
 
@@ -136,6 +136,7 @@ mod tests {
             language: "en".into(),
             time_zone: postern_mailbox::time_zone("UTC").unwrap(),
             operator: None,
+            quota: OwnQuota::default(),
             greeting: GreetingInUse::Standard,
             recorded: Vec::new(),
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use postern_config::Config;
-use postern_mailbox::{GreetingInUse, MailboxId, Pin, PlanName};
+use postern_mailbox::{GreetingInUse, MailboxId, OwnQuota, Pin, PlanName};
 use postern_store::{NewMailbox, SqliteStore};
 
 use crate::mailbox_pin;
@@ -36,6 +36,7 @@ pub(crate) async fn add(config: &Config) -> Result<Vec<Mailbox>> {
             language: "en".into(),
             time_zone: jiff::tz::TimeZone::UTC,
             operator: None,
+            quota: OwnQuota::default(),
             greeting: GreetingInUse::Standard,
             recorded: Vec::new(),
         };
@@ -47,6 +48,7 @@ pub(crate) async fn add(config: &Config) -> Result<Vec<Mailbox>> {
             language: mailbox.language,
             time_zone: "UTC".into(),
             operator: mailbox.operator,
+            quota: mailbox.quota,
             pin: pin.clone(),
             must_change: false,
         };

@@ -116,10 +116,11 @@ def test_what_is_not_given_comes_from_the_plan(mailbox):
 
 
 def test_what_is_given_is_kept(mailbox):
-    own = ("--language", "en-US", "--time-zone", "Asia/Tokyo", "--operator", "reception@example.test")
+    own = ("--language", "en-US", "--time-zone", "Asia/Tokyo", "--operator", "reception@example.test", "--quota-messages", "5")
     well(mailbox(*ALICE, *own, "--alias", "1002", "--alias", "1001"))
     [entry] = listed(mailbox)
     assert (entry["language"], entry["time_zone"]) == ("en-US", "Asia/Tokyo")
+    assert (entry["quota_messages"], entry["quota_minutes"]) == (5, None)
     assert entry["operator"] == "sip:reception@example.test"
     well(mailbox("add", "1003", "--plan", "office", "--name", "Bob", "--operator", ""))
     assert listed(mailbox)[1]["operator"] == ""

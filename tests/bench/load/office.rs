@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use postern_mailbox::{AudioId, Pin, PlanName, Store};
+use postern_mailbox::{AudioId, OwnQuota, Pin, PlanName, Store};
 use postern_store::{NewMailbox, PinKey, SqliteStore};
 
 pub const ROUTER: u16 = 25_060;
@@ -46,6 +46,7 @@ impl Office {
                 language: "en".into(),
                 time_zone: "UTC".into(),
                 operator: None,
+                quota: OwnQuota::default(),
                 pin: Pin::new("739182").context("a PIN")?,
                 must_change: false,
             };

@@ -284,6 +284,20 @@ fn the_operator_of_the_plan_is_that_of_mailboxes_that_do_not_say() {
 }
 
 #[test]
+fn a_mailbox_with_a_quota_of_its_own_is_full_at_that_one() {
+    let goes = |messages, does: &str| {
+        let store = FakeStore::new();
+        store.kept().mailboxes[0].quota.messages = Some(messages);
+        for _ in 0..2 {
+            store.message(None, "2026-10-01T00:00:00Z", MessageState::Saved);
+        }
+        with(store).goes(&[("calls", does)]);
+    };
+    goes(2, "mailbox-full goodbye");
+    goes(3, "the-person-at 1 0 0 1 is-not-available leave-message to-finish press pound");
+}
+
+#[test]
 fn a_full_mailbox_says_so() {
     let store = FakeStore::new();
     for _ in 0..100 {

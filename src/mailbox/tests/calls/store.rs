@@ -20,6 +20,7 @@ pub fn alice() -> Mailbox {
         language: "en".into(),
         time_zone: time_zone("Europe/Berlin").unwrap(),
         operator: Some("sip:operator@example.test".into()),
+        quota: OwnQuota::default(),
         greeting: GreetingInUse::Standard,
         recorded: Vec::new(),
     }

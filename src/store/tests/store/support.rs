@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_mailbox::{
-    AudioId, Began, Beginning, Caller, Finished, Finishing, MailboxId, Pin, PlanName, Purpose, Quota, RecordingId,
-    Store,
+    AudioId, Began, Beginning, Caller, Finished, Finishing, MailboxId, OwnQuota, Pin, PlanName, Purpose, Quota,
+    RecordingId, Store,
 };
 use postern_store::{NewMailbox, Options, PinKey, SqliteStore};
 
@@ -57,6 +57,7 @@ pub fn alice() -> NewMailbox {
         language: "en".into(),
         time_zone: "Europe/Berlin".into(),
         operator: None,
+        quota: OwnQuota::default(),
         pin: pin("739182"),
         must_change: false,
     }

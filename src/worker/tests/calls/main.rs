@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use phone::Phone;
 use postern_config::{Source, load_source};
-use postern_mailbox::{AudioId, Message, Pin, PlanName, Store};
+use postern_mailbox::{AudioId, Message, OwnQuota, Pin, PlanName, Store};
 use postern_media::{compare, g711};
 use postern_sip::offer_answer_capabilities::{Codec, OfferKeying};
 use postern_store::NewMailbox;
@@ -103,6 +103,7 @@ impl Lab {
             language: "en".into(),
             time_zone: "UTC".into(),
             operator: None,
+            quota: OwnQuota::default(),
             pin: Pin::new("739182").unwrap(),
             must_change: false,
         };
