@@ -36,7 +36,7 @@ impl Serving {
         while let Some(event) = self.proxy.poll_event() {
             self.on_event(event);
         }
-        self.cells.proxied_calls.set((), self.proxy.forwarding() as u64);
+        self.cells.forwarded_requests.set((), self.proxy.forwarding() as u64);
     }
 
     fn on_event(&mut self, event: ProxyEvent) {
@@ -44,10 +44,11 @@ impl Serving {
             ProxyEvent::Incoming { handle, request, source } => match request.method {
                 Method::Invite => self.on_invite(handle, &request, &source),
                 Method::Options => self.on_options(handle, &source),
-                _ => self.respond(handle, &request.method, StatusCode::METHOD_NOT_ALLOWED, &[allow()]),
+                _ => self.respond(handle, StatusCode::METHOD_NOT_ALLOWED, &[allow()]),
             },
-            ProxyEvent::Finished { status, .. } => {
-                self.cells.requests.add((SipMethod::Invite, SipResult::from_status(status.code())), 1);
+            ProxyEvent::Finished { method, status, .. } => {
+                let labels = (SipMethod::from_name(method.as_str()), SipResult::from_status(status.code()));
+                self.cells.requests.add(labels, 1);
             }
             ProxyEvent::TargetFailed { uri, fault, .. } => {
                 tracing::debug!(%uri, ?fault, "a target did not take a call")
@@ -84,7 +85,7 @@ impl Serving {
             let supported = (HeaderName::Supported, "timer, replaces, 100rel".to_string());
             (StatusCode::OK, vec![allow(), accept, supported])
         };
-        self.respond(handle, &Method::Options, status, &headers);
+        self.respond(handle, status, &headers);
     }
 
     fn on_invite(&mut self, handle: ForwardHandle, request: &Request, source: &Source) {
@@ -102,7 +103,7 @@ impl Serving {
                 let contacts = ranked(uris);
                 tracing::debug!(gateway = %decision.gateway, plan = %decision.plan, %contacts, "redirected");
                 let headers = [(HeaderName::Contact, contacts)];
-                self.respond(handle, &Method::Invite, StatusCode::MOVED_TEMPORARILY, &headers);
+                self.respond(handle, StatusCode::MOVED_TEMPORARILY, &headers);
             }
             Err(refusal) => self.refuse(handle, refusal, source),
         }
@@ -116,7 +117,7 @@ impl Serving {
             Refusal::Unavailable => vec![self.retry_after()],
             _ => Vec::new(),
         };
-        self.respond(handle, &Method::Invite, refusal.status(), &headers);
+        self.respond(handle, refusal.status(), &headers);
     }
 
     /// Where the call may go, best first.
@@ -163,20 +164,8 @@ impl Serving {
         self.proxy.forward(handle, forward, Instant::now());
     }
 
-    fn respond(
-        &mut self,
-        handle: ForwardHandle,
-        method: &Method,
-        status: StatusCode,
-        headers: &[(HeaderName, String)],
-    ) {
-        if self.proxy.respond(handle, status, headers, Instant::now()) {
-            // An INVITE is counted when it is finished.
-            if *method != Method::Invite {
-                let labels = (SipMethod::from_name(method.as_str()), SipResult::from_status(status.code()));
-                self.cells.requests.add(labels, 1);
-            }
-        }
+    fn respond(&mut self, handle: ForwardHandle, status: StatusCode, headers: &[(HeaderName, String)]) {
+        self.proxy.respond(handle, status, headers, Instant::now());
     }
 
     fn retry_after(&self) -> (HeaderName, String) {

@@ -23,7 +23,7 @@ use crate::proxy_route::{Passage, Routed, Routes, loop_hash};
 use crate::source::{ConnId, Source};
 use crate::status::StatusCode;
 use crate::target::Target;
-use crate::uri::Uri;
+use crate::uri::{SipUri, Uri};
 
 /// A proxy: any number of requests at once, up to [`forwarded_max`](ProxyOptions::forwarded_max).
 pub struct Proxy {
@@ -245,6 +245,12 @@ impl Proxy {
     fn on_response(&mut self, tx: ClientTx, mut response: Response, now: Instant) {
         let Some(handle) = self.by_client.get(&tx).copied() else { return };
         let Some(context) = self.contexts.get_mut(&handle) else { return };
+    fn tell_finish(&mut self, handle: ForwardHandle, status: StatusCode, uri: Option<SipUri>) {
+        let Some(context) = self.contexts.get(&handle).filter(|context| !context.in_dialog) else { return };
+        let method = context.request.method.clone();
+        self.events.push_back(ProxyEvent::Finished { handle, method, status, uri });
+    }
+
         response.headers.pop_first_value(HeaderName::Via);
         let status = response.status;
         if status == StatusCode::TRYING {
@@ -287,20 +293,21 @@ impl Proxy {
 
     /// A 2xx goes back at once. More of them may follow an INVITE's, from forks further on.
     fn on_success(&mut self, handle: ForwardHandle, tx: ClientTx, response: Response, now: Instant) {
-        let Some(context) = self.contexts.get_mut(&handle) else { return };
+        let Some(context) = self.contexts.get(&handle) else { return };
         let first = !matches!(context.stage, Stage::Answered(..));
         let (server, uri, status) = (context.tx, context.tried.last().cloned(), response.status);
         self.endpoint.send_response(server, response, now);
         if !first {
             return;
         }
-        self.events.push_back(ProxyEvent::Finished { handle, status, uri });
-        if context.is_invite() {
-            context.stage = Stage::Answered(tx, now + self.options.endpoint.timers.transaction());
-            context.timer_c = None;
-            self.note_deadline(handle);
-        } else {
-            self.forget(handle);
+        self.tell_finish(handle, status, uri);
+        match self.contexts.get_mut(&handle) {
+            Some(context) if context.is_invite() => {
+                context.stage = Stage::Answered(tx, now + self.options.endpoint.timers.transaction());
+                context.timer_c = None;
+                self.note_deadline(handle);
+            }
+            _ => self.forget(handle),
         }
     }
 
@@ -400,7 +407,7 @@ impl Proxy {
             let status = if timed_out { StatusCode::REQUEST_TIMEOUT } else { otherwise };
             // RFC 4320: a 408 helps nobody but an INVITE's sender.
             if status == StatusCode::REQUEST_TIMEOUT && !context.is_invite() {
-                self.events.push_back(ProxyEvent::Finished { handle, status, uri: None });
+                self.tell_finish(handle, status, None);
                 return self.forget(handle);
             }
             return self.finish_with(handle, status, &[], now);
@@ -413,7 +420,7 @@ impl Proxy {
         }
         let (server, status) = (context.tx, response.status);
         self.endpoint.send_response(server, response, now);
-        self.events.push_back(ProxyEvent::Finished { handle, status, uri: Some(uri) });
+        self.tell_finish(handle, status, Some(uri));
         self.forget(handle);
     }
 
@@ -426,7 +433,7 @@ impl Proxy {
     ) {
         let Some(context) = self.contexts.get(&handle) else { return };
         self.answer(context.tx, status, headers, now);
-        self.events.push_back(ProxyEvent::Finished { handle, status, uri: None });
+        self.tell_finish(handle, status, None);
         self.forget(handle);
     }
 

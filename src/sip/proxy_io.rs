@@ -7,6 +7,7 @@ use crate::header_name::HeaderName;
 use crate::io::FailCause;
 use crate::limits;
 use crate::message::Request;
+use crate::method::Method;
 use crate::options::EndpointOptions;
 use crate::source::Source;
 use crate::status::StatusCode;
@@ -24,8 +25,9 @@ pub enum ProxyEvent {
     Incoming { handle: ForwardHandle, request: Box<Request>, source: Source },
     /// A target was left for the next one, or for good.
     TargetFailed { handle: ForwardHandle, uri: SipUri, fault: TargetFault },
-    /// The final answer went back; `uri` gave it, if any did. The handle means nothing from here on.
-    Finished { handle: ForwardHandle, status: StatusCode, uri: Option<SipUri> },
+    /// The final answer to a request outside of dialogs went back; `uri` gave it, if any did. The handle means nothing
+    /// from here on.
+    Finished { handle: ForwardHandle, method: Method, status: StatusCode, uri: Option<SipUri> },
     /// The caller gave up, or its transaction went.
     Withdrawn { handle: ForwardHandle },
 }

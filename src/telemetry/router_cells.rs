@@ -29,8 +29,8 @@ cells! {
             "postern_router_um_services", "UM services by health.";
         um_check_seconds: Histogram<()> =
             "postern_router_um_check_seconds", "Time from an OPTIONS to a UM service to its answer.", ANSWER_SECONDS;
-        proxied_calls: Gauge<()> =
-            "postern_router_proxied_calls", "Dialogs that go through this router in proxy mode.";
+        forwarded_requests: Gauge<()> =
+            "postern_router_forwarded_requests", "Requests that this router has not finished.";
         connections: Gauge<SipTransport> =
             "postern_router_connections", "Open SIP connections.";
         connections_refused: Counter<SipTransport> =

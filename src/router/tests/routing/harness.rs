@@ -83,14 +83,20 @@ impl Router {
         format!("sip:{user}@{};transport=tcp", self.address)
     }
 
+    /// The metrics as they are.
+    pub async fn counted(&self) -> String {
+        let mut stream = TcpStream::connect(self.metrics).await.expect("metrics");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("asked");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("answered");
+        text
+    }
+
     /// Waits until the metrics have this line.
     pub async fn until_counted(&self, line: &str) {
         let began = Instant::now();
         loop {
-            let mut stream = TcpStream::connect(self.metrics).await.expect("metrics");
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("asked");
-            let mut text = String::new();
-            stream.read_to_string(&mut text).await.expect("answered");
+            let text = self.counted().await;
             if text.lines().any(|known| known == line) {
                 return;
             }

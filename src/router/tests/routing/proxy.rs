@@ -63,6 +63,32 @@ async fn a_call_goes_through_to_the_worker_and_its_dialog_after_it() {
     assert_eq!(house.um.seen.lock().expect("alone").iter().filter(|r| r.method == Method::Bye).count(), 0);
 }
 
+#[tokio::test]
+async fn each_request_outside_of_dialogs_counts_once_and_by_its_method() {
+    let worker = Service::start(Manner::default());
+    let redirect = Some(format!("<sip:7000@{};transport=tcp>", worker.address));
+    let um = Service::start(Manner { redirect, ..Manner::free(5) });
+    let router = Router::with(&[um.address], "mode = \"proxy\"").await;
+    router.until_counted("postern_router_um_services{health=\"healthy\"} 1").await;
+    let mut gateway = Party::client();
+    let options = gateway.ask(Method::Options, &router.uri("ping"), &[]).await.expect("an answer");
+    assert_eq!(options.status.code(), 200);
+    let invite = request(Method::Invite, &router.uri("7000"), &[]);
+    let answer = gateway.send(invite.clone()).await.expect("an answer");
+    assert_eq!(answer.status.code(), 200);
+    let bye = gateway.send(in_dialog(Method::Bye, &invite, &answer, 2)).await.expect("an answer");
+    assert_eq!(bye.status.code(), 200);
+    // What came before this one has been counted when this one is.
+    gateway.ask(Method::Register, &router.uri("7000"), &[]).await.expect("an answer");
+    router.until_counted("postern_router_requests_total{method=\"other\",result=\"405\"} 1").await;
+    let text = router.counted().await;
+    let mut counted: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("postern_router_requests_total")).collect();
+    counted.retain(|line| !line.ends_with(" 0"));
+    let once = |method: &str, result: &str| format!("{{method=\"{method}\",result=\"{result}\"}} 1");
+    assert_eq!(counted, [once("invite", "2xx"), once("options", "2xx"), once("other", "405")]);
+}
+
 /// Answers each request with 200, for ever; `seen` is what came.
 async fn answer_all(party: &mut Party, seen: &mut Vec<Request>) {
     loop {
