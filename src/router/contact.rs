@@ -1,6 +1,9 @@
 //! The URIs of services and workers, and the Contacts of a 302.
 
+use std::net::IpAddr;
+
 use postern_config::{SipTarget, SipTransport};
+use postern_dialplan::ServiceStatus;
 use postern_sip::host::Host;
 use postern_sip::{NameAddr, SipUri};
 
@@ -17,8 +20,17 @@ pub(crate) fn uri_of(target: &SipTarget) -> Option<SipUri> {
     Some(SipUri::new(host).with_port(target.port).with_param("transport", Some(transport)))
 }
 
+/// Where a service's active worker takes calls over `transport`, at an address of the caller's family if it has one. A
+/// name may lead to either family.
+pub(crate) fn worker_for(status: &ServiceStatus, transport: SipTransport, caller: IpAddr) -> Option<SipUri> {
+    let v4 = caller.to_canonical().is_ipv4();
+    let reached = |uri: &&&SipUri| uri.host.address().is_none_or(|address| address.is_ipv4() == v4);
+    let workers: Vec<&SipUri> = status.workers.iter().filter(|uri| is_over(uri, transport)).collect();
+    workers.iter().find(reached).or(workers.first()).map(|uri| (*uri).clone())
+}
+
 /// Whether a worker's URI is for calls that came over `transport`.
-pub(crate) fn is_over(uri: &SipUri, transport: SipTransport) -> bool {
+fn is_over(uri: &SipUri, transport: SipTransport) -> bool {
     let tls = uri.secure || uri.param("transport").is_some_and(|name| name.eq_ignore_ascii_case("tls"));
     tls == (transport == SipTransport::Tls)
 }
@@ -56,12 +68,31 @@ mod tests {
         assert!(many.ends_with(";q=0.1"), "{many}");
     }
 
-    #[test]
-    fn a_worker_is_for_calls_of_its_transport() {
-        let uri = |text: &str| match Uri::parse(text) {
+    fn uri(text: &str) -> SipUri {
+        match Uri::parse(text) {
             Some(Uri::Sip(uri)) => uri,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_worker_is_named_by_an_address_of_the_caller_s_family() {
+        let place = |workers: &[&str], transport, caller: &str| {
+            let status = ServiceStatus { free_calls: 1, workers: workers.iter().map(|worker| uri(worker)).collect() };
+            worker_for(&status, transport, caller.parse().expect("an address")).map(|place| place.to_string())
         };
+        let (v4, v6) = ("sip:10.20.0.20:5065;transport=tcp", "sip:[2001:db8::20]:5065;transport=tcp");
+        for (caller, own, other) in [("192.0.2.7", v4, v6), ("::ffff:192.0.2.7", v4, v6), ("2001:db8::7", v6, v4)] {
+            assert_eq!(place(&[other, own], SipTransport::Tcp, caller).as_deref(), Some(own), "{caller}");
+            assert_eq!(place(&[other], SipTransport::Tcp, caller).as_deref(), Some(other), "{caller}");
+            let named = "sip:worker.example.test:5066;transport=tls";
+            assert_eq!(place(&[other, named], SipTransport::Tls, caller).as_deref(), Some(named), "{caller}");
+            assert_eq!(place(&[own], SipTransport::Tls, caller), None, "{caller}");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_for_calls_of_its_transport() {
         for (text, tls) in [
             ("sip:w:5066;transport=TLS", true),
             ("sips:w", true),

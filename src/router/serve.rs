@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use postern_config::{RouterMode, SipTransport};
-use postern_dialplan::{Decision, Origin, Refusal, towards};
+use postern_config::{RouterMode, SipTarget, SipTransport};
+use postern_dialplan::{Decision, Origin, Refusal, ServiceStatus, keeps_to_tls, towards};
 use postern_sip::Proxy;
 use postern_sip::proxy_io::{Forward, ForwardHandle, ProxyEvent, ProxyTarget};
 use postern_sip::{HeaderName, Method, Request, SipUri, Source, StatusCode, Transport as Protocol};
@@ -12,7 +12,7 @@ use postern_telemetry::RouterCells;
 use postern_telemetry::call_labels::{self as labels, CallRefusal, ServiceHealth, SipMethod, SipResult};
 use postern_transport::Transport;
 
-use crate::contact::{is_over, ranked, uri_of};
+use crate::contact::{ranked, uri_of, worker_for};
 use crate::generation::Generation;
 use crate::health::News;
 use crate::limits::ANSWER_TIME;
@@ -43,7 +43,7 @@ impl Serving {
         match event {
             ProxyEvent::Incoming { handle, request, source } => match request.method {
                 Method::Invite => self.on_invite(handle, &request, &source),
-                Method::Options => self.on_options(handle, &source),
+                Method::Options => self.on_options(handle, &request, &source),
                 _ => self.respond(handle, StatusCode::METHOD_NOT_ALLOWED, &[allow()]),
             },
             ProxyEvent::Finished { method, status, .. } => {
@@ -74,11 +74,11 @@ impl Serving {
         }
     }
 
-    /// Gateways ask by OPTIONS whether calls may come.
-    fn on_options(&mut self, handle: ForwardHandle, source: &Source) {
+    /// Gateways ask by OPTIONS whether calls may come as the question did.
+    fn on_options(&mut self, handle: ForwardHandle, request: &Request, source: &Source) {
         let (status, headers) = if !self.generation.rules.admits(source) {
             (StatusCode::FORBIDDEN, Vec::new())
-        } else if !self.services.any_healthy() {
+        } else if !self.services.any_healthy(transport_of(request, source)) {
             (StatusCode::SERVICE_UNAVAILABLE, vec![self.retry_after()])
         } else {
             let accept = (HeaderName::Accept, "application/sdp".to_string());
@@ -97,11 +97,12 @@ impl Serving {
         });
         match outcome {
             Ok((decision, uris)) if self.generation.mode == RouterMode::Proxy => {
-                self.forward(handle, source, &decision, uris);
+                self.forward(handle, request, source, &decision, uris);
             }
             Ok((decision, uris)) => {
                 let contacts = ranked(uris);
-                tracing::debug!(gateway = %decision.gateway, plan = %decision.plan, %contacts, "redirected");
+                let Decision { gateway, plan, belief, unreadable, .. } = &decision;
+                tracing::debug!(%gateway, %plan, ?belief, unreadable, %contacts, "redirected");
                 let headers = [(HeaderName::Contact, contacts)];
                 self.respond(handle, StatusCode::MOVED_TEMPORARILY, &headers);
             }
@@ -123,44 +124,38 @@ impl Serving {
     /// Where the call may go, best first.
     fn targets(&mut self, request: &Request, source: &Source, decision: &Decision) -> Result<Vec<SipUri>, Refusal> {
         let generation = &self.generation;
-        // A call keeps its security: in by TLS, on by TLS.
-        let secure = source.transport == Protocol::Tls || request.uri.as_sip().is_some_and(|uri| uri.secure);
-        let transport = if secure { SipTransport::Tls } else { SipTransport::Tcp };
+        let transport = transport_of(request, source);
         let gateway = generation.rules.gateway(&decision.gateway);
         let contacts_max = gateway.and_then(|gateway| gateway.contacts).unwrap_or(generation.contacts);
-        let chosen = self.services.choose(transport, contacts_max as usize)?;
-        let places: Vec<SipUri> = match generation.mode {
-            RouterMode::SingleHop => {
-                let workers = chosen.iter().filter_map(|service| match &service.condition {
-                    Condition::Healthy(status) => status.workers.iter().find(|uri| is_over(uri, transport)).cloned(),
-                    _ => None,
-                });
-                workers.collect()
-            }
-            RouterMode::Redirect | RouterMode::Proxy => {
-                chosen.iter().filter_map(|service| uri_of(&service.target)).collect()
-            }
+        let place_of = |target: &SipTarget, status: &ServiceStatus| match generation.mode {
+            RouterMode::SingleHop => worker_for(status, transport, source.remote.ip()),
+            RouterMode::Redirect | RouterMode::Proxy => uri_of(target),
         };
-        if places.is_empty() {
-            return Err(Refusal::Unavailable);
-        }
+        let places = self.services.choose(transport, contacts_max as usize, place_of)?;
         let now = unix_secs();
         let seal = |uri| generation.rules.seal(uri, decision, &generation.seals, now);
-        Ok(places.iter().map(|place| seal(towards(place.clone(), &request.uri))).collect())
+        Ok(places.into_iter().map(|place| seal(towards(place, &request.uri))).collect())
     }
 
     /// Proxy mode: the caller stays with us, we go on to the service and follow its redirect to the worker.
-    fn forward(&mut self, handle: ForwardHandle, source: &Source, decision: &Decision, uris: Vec<SipUri>) {
+    fn forward(
+        &mut self,
+        handle: ForwardHandle,
+        request: &Request,
+        source: &Source,
+        decision: &Decision,
+        uris: Vec<SipUri>,
+    ) {
         let origin: Origin = self.generation.rules.origin(decision);
-        let secured = uris.iter().all(|uri| is_over(uri, SipTransport::Tls));
         let forward = Forward {
             targets: uris.into_iter().map(|uri| ProxyTarget { uri, hop: None }).collect(),
             headers: vec![(origin_header(), Some(origin.to_string()))],
             follow_redirects: true,
-            secured,
+            secured: keeps_to_tls(source, &request.uri),
             answer_time: Some(ANSWER_TIME),
         };
-        tracing::debug!(remote = %source.remote, gateway = %decision.gateway, plan = %decision.plan, "forwarded");
+        let Decision { gateway, plan, belief, unreadable, .. } = decision;
+        tracing::debug!(remote = %source.remote, %gateway, %plan, ?belief, unreadable, "forwarded");
         self.proxy.forward(handle, forward, Instant::now());
     }
 
@@ -201,6 +196,11 @@ impl Serving {
         for (health, count) in counts {
             self.cells.um_services.set(health, count);
         }
+/// A call keeps its security: in by TLS, on by TLS.
+fn transport_of(request: &Request, source: &Source) -> SipTransport {
+    if keeps_to_tls(source, &request.uri) { SipTransport::Tls } else { SipTransport::Tcp }
+}
+
     }
 }
 

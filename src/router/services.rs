@@ -2,6 +2,7 @@
 
 use postern_config::{SipTarget, SipTransport};
 use postern_dialplan::{Refusal, ServiceStatus};
+use postern_sip::SipUri;
 
 /// How a UM service is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,20 +23,21 @@ pub(crate) enum Condition {
 pub(crate) struct Service {
     pub(crate) target: SipTarget,
     pub(crate) condition: Condition,
+    /// Calls offered to it since it last said how many it could take.
+    offered: u32,
 }
 
 /// All of them, in the order of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Services {
     list: Vec<Service>,
-    /// Calls offered to each since it last said how many it could take.
-    offered: Vec<u32>,
 }
 
 impl Services {
     pub(crate) fn new(targets: &[SipTarget]) -> Self {
-        let service = |target: &SipTarget| Service { target: target.clone(), condition: Condition::Unknown };
-        Self { list: targets.iter().map(service).collect(), offered: vec![0; targets.len()] }
+        let service =
+            |target: &SipTarget| Service { target: target.clone(), condition: Condition::Unknown, offered: 0 };
+        Self { list: targets.iter().map(service).collect() }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Service> {
@@ -55,45 +57,59 @@ impl Services {
 
     /// Notes how the service at `target` is. What it was before, unless it is the same but for its calls.
     pub(crate) fn note(&mut self, target: &SipTarget, condition: Condition) -> Option<Condition> {
-        let at = self.list.iter().position(|service| service.target == *target)?;
-        self.offered[at] = 0;
-        let before = std::mem::replace(&mut self.list[at].condition, condition);
-        let same = std::mem::discriminant(&before) == std::mem::discriminant(&self.list[at].condition);
+        let service = self.list.iter_mut().find(|service| service.target == *target)?;
+        service.offered = 0;
+        let before = std::mem::replace(&mut service.condition, condition);
+        let same = std::mem::discriminant(&before) == std::mem::discriminant(&service.condition);
         (!same).then_some(before)
     }
 
-    /// Whether a call could go anywhere.
-    pub(crate) fn any_healthy(&self) -> bool {
-        self.list.iter().any(|service| matches!(service.condition, Condition::Healthy(_)))
+    /// Whether a call over `transport` could go anywhere.
+    pub(crate) fn any_healthy(&self, transport: SipTransport) -> bool {
+        self.list.iter().any(|service| service.healthy_over(transport).is_some())
     }
 
-    /// Up to `count_max` services over `transport`, the one with most free calls first. The first one's free calls count
-    /// one less until it says how many they are.
+    /// Up to `count_max` places for a call over `transport`, that of the service with most free calls first; `place_of`
+    /// tells a service's. The first one's free calls count one less until it says how many they are.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`] when none is healthy, [`Refusal::Full`] when none has a free call.
-    pub(crate) fn choose(&mut self, transport: SipTransport, count_max: usize) -> Result<Vec<&Service>, Refusal> {
-        let healthy = |service: &Service| match &service.condition {
-            Condition::Healthy(status) if service.target.transport == transport => Some(status.free_calls),
-            _ => None,
-        };
-        let mut chosen: Vec<(usize, u32)> =
-            self.list.iter().enumerate().filter_map(|(at, service)| Some((at, healthy(service)?))).collect();
+    /// [`Refusal::Unavailable`] when none is healthy with a place, [`Refusal::Full`] when none of those has free calls.
+    pub(crate) fn choose(
+        &mut self,
+        transport: SipTransport,
+        count_max: usize,
+        place_of: impl Fn(&SipTarget, &ServiceStatus) -> Option<SipUri>,
+    ) -> Result<Vec<SipUri>, Refusal> {
+        let with_place = self.list.iter_mut().filter_map(|service| {
+            let status = service.healthy_over(transport)?;
+            let (place, free) = (place_of(&service.target, status)?, status.free_calls);
+            Some((service, place, free))
+        });
+        let mut chosen: Vec<(&mut Service, SipUri, u32)> = with_place.collect();
         if chosen.is_empty() {
             return Err(Refusal::Unavailable);
         }
-        chosen.retain(|(_, free)| *free > 0);
-        chosen.sort_by_key(|(at, free)| std::cmp::Reverse(free.saturating_sub(self.offered[*at])));
-        chosen.truncate(count_max.max(1));
-        let first = chosen.first().ok_or(Refusal::Full)?.0;
-        self.offered[first] = self.offered[first].saturating_add(1);
-        Ok(chosen.into_iter().map(|(at, _)| &self.list[at]).collect())
+        chosen.retain(|(_, _, free)| *free > 0);
+        chosen.sort_by_key(|(service, _, free)| std::cmp::Reverse(free.saturating_sub(service.offered)));
+        let (first, ..) = chosen.first_mut().ok_or(Refusal::Full)?;
+        first.offered = first.offered.saturating_add(1);
+        Ok(chosen.into_iter().map(|(_, place, _)| place).take(count_max.max(1)).collect())
+    }
+}
+
+impl Service {
+    fn healthy_over(&self, transport: SipTransport) -> Option<&ServiceStatus> {
+        match &self.condition {
+            Condition::Healthy(status) if self.target.transport == transport => Some(status),
+            _ => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contact::uri_of;
 
     fn target(port: u16, transport: SipTransport) -> SipTarget {
         SipTarget { host: "um.example.test".into(), port: Some(port), transport }
@@ -104,8 +120,8 @@ mod tests {
     }
 
     fn ports(services: &mut Services, transport: SipTransport, count_max: usize) -> Result<Vec<u16>, Refusal> {
-        let chosen = services.choose(transport, count_max)?;
-        Ok(chosen.iter().filter_map(|service| service.target.port).collect())
+        let chosen = services.choose(transport, count_max, |target, _| uri_of(target))?;
+        Ok(chosen.iter().filter_map(|place| place.port).collect())
     }
 
     fn three() -> (Services, [SipTarget; 3]) {
@@ -124,6 +140,21 @@ mod tests {
         assert_eq!(ports(&mut services, SipTransport::Tcp, 2), Ok(vec![2, 3]));
         services.note(&targets[1], Condition::Dead);
         assert_eq!(ports(&mut services, SipTransport::Tcp, 4), Ok(vec![3, 1]));
+    }
+
+    #[test]
+    fn a_service_without_a_place_leaves_its_rank_to_the_next_one() {
+        let (mut services, _) = three();
+        let place_of = |target: &SipTarget, _: &ServiceStatus| uri_of(target).filter(|place| place.port != Some(2));
+        let chosen = services.choose(SipTransport::Tcp, 2, place_of).expect("two have a place");
+        assert_eq!(chosen.iter().filter_map(|place| place.port).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(services.choose(SipTransport::Tcp, 2, |_, _| None), Err(Refusal::Unavailable));
+    }
+
+    #[test]
+    fn one_over_tcp_is_no_health_over_tls() {
+        let (services, _) = three();
+        assert!(services.any_healthy(SipTransport::Tcp) && !services.any_healthy(SipTransport::Tls));
     }
 
     #[test]

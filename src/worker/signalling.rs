@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postern_dialplan::{Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
+use postern_dialplan::{Decision, Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::CallHandle;
 use postern_sip::user_agent_options::Availability;
@@ -207,6 +207,8 @@ impl Signalling {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse_unfit(call, invite, source, refusal),
         };
+        let Decision { gateway, plan, belief, unreadable, .. } = &decision;
+        tracing::debug!(remote = %source.remote, %gateway, %plan, ?belief, unreadable, "a call comes");
         let arrived = Instant::now();
         let call_id = invite.headers.call_id().unwrap_or_default().to_owned();
         let record = self.shared.open_record(&call_id, Some(&decision));

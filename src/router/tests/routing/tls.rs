@@ -89,5 +89,9 @@ async fn a_call_by_tls_goes_on_by_tls_to_a_proved_name_or_not_at_all() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let answer = gateway.ask(Method::Invite, &by_tls, &[]).await.expect("an answer");
     assert_eq!(answer.status.code(), 503, "TCP is no way out");
+    let asked = gateway.ask(Method::Options, &by_tls, &[]).await.expect("an answer");
+    assert_eq!(asked.status.code(), 503, "a gateway hears what its calls would");
+    let in_clear = Party::client().ask(Method::Options, &router.uri("ping"), &[]).await.expect("an answer");
+    assert_eq!(in_clear.status.code(), 200);
     router.end().await;
 }
