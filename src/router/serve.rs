@@ -82,7 +82,7 @@ impl Serving {
             (StatusCode::SERVICE_UNAVAILABLE, vec![self.retry_after()])
         } else {
             let accept = (HeaderName::Accept, "application/sdp".to_string());
-            let supported = (HeaderName::Supported, "timer, replaces, 100rel".to_string());
+            let supported = (HeaderName::Supported, "timer, 100rel".to_string());
             (StatusCode::OK, vec![allow(), accept, supported])
         };
         self.respond(handle, status, &headers);

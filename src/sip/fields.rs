@@ -180,34 +180,6 @@ impl fmt::Display for ContentType {
     }
 }
 
-/// Replaces (RFC 3891 section 6.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replaces {
-    pub call_id: String,
-    pub to_tag: String,
-    pub from_tag: String,
-    pub early_only: bool,
-}
-
-impl Replaces {
-    pub fn parse(text: &str) -> Option<Replaces> {
-        let (call_id, params) = with_params(text)?;
-        Some(Replaces {
-            call_id: (!call_id.is_empty()).then(|| call_id.to_owned())?,
-            to_tag: params.value("to-tag")?.to_owned(),
-            from_tag: params.value("from-tag")?.to_owned(),
-            early_only: params.contains("early-only"),
-        })
-    }
-}
-
-impl fmt::Display for Replaces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{};to-tag={};from-tag={}", self.call_id, self.to_tag, self.from_tag)?;
-        f.write_str(if self.early_only { ";early-only" } else { "" })
-    }
-}
-
 /// Retry-After in seconds (RFC 3261 section 20.33); a comment and parameters are passed over.
 pub(crate) fn parse_retry_after(text: &str) -> Option<u32> {
     parse_u32(text.split([' ', '\t', ';', '(']).next()?)
@@ -240,8 +212,6 @@ mod tests {
         assert_eq!(expires.to_string(), "1800;refresher=uas");
         let reason = Reason::parse("Q.850 ;cause=16;text=\"Normal; clearing\"").unwrap();
         assert_eq!(Reason::parse(&reason.to_string()), Some(reason));
-        let replaces = Replaces::parse("a@b;from-tag=1;to-tag=2;early-only").unwrap();
-        assert_eq!(Replaces::parse(&replaces.to_string()), Some(replaces));
         let content = ContentType::parse("Multipart / Mixed;boundary=\"a b\"").unwrap();
         assert!(content.is("multipart/mixed"));
         assert_eq!(ContentType::parse(&content.to_string()), Some(content));

@@ -1,6 +1,6 @@
 //! Typed readings of header fields, made when asked for.
 
-use crate::fields::{CSeq, ContentType, EventPackage, RAck, Reason, Replaces, SessionExpires, parse_retry_after};
+use crate::fields::{CSeq, ContentType, EventPackage, RAck, Reason, SessionExpires, parse_retry_after};
 use crate::header_name::HeaderName;
 use crate::headers::{HeaderError, HeaderFault, Headers};
 use crate::name_addr::NameAddr;
@@ -225,10 +225,6 @@ impl Headers {
 
     pub fn event(&self) -> Result<Option<EventPackage>, HeaderError> {
         self.read(HeaderName::Event, EventPackage::parse)
-    }
-
-    pub fn replaces(&self) -> Result<Option<Replaces>, HeaderError> {
-        self.read(HeaderName::Replaces, Replaces::parse)
     }
 
     pub fn rack(&self) -> Result<Option<RAck>, HeaderError> {

@@ -27,7 +27,7 @@ fn read_all(message: &Message) {
     let _ = (headers.max_forwards(), headers.contacts(), headers.routes(), headers.record_routes());
     let _ = (headers.diversions(), headers.history_info(), headers.asserted_identities());
     let _ = (headers.session_expires(), headers.min_se_secs(), headers.expires_secs(), headers.required());
-    let _ = (headers.allowed(), headers.reasons(), headers.refer_to(), headers.event(), headers.replaces());
+    let _ = (headers.allowed(), headers.reasons(), headers.refer_to(), headers.event());
     let _ = (headers.rack(), headers.rseq(), headers.retry_after_secs(), headers.content_type());
     if let Message::Request(request) = message {
         let _ = (Target::of(request), request.response(StatusCode::OK, Some("x")).encode());

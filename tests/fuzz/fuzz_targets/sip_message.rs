@@ -14,7 +14,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let headers = message.headers();
     let _ = (headers.diversions(), headers.history_info(), headers.asserted_identities(), headers.refer_to());
-    let _ = (headers.session_expires(), headers.replaces(), headers.event(), headers.content_type(), headers.reasons());
+    let _ = (headers.session_expires(), headers.event(), headers.content_type(), headers.reasons());
     if let Message::Request(request) = &message {
         let _ = (Target::of(request), request.response(StatusCode::OK, Some("x")).encode());
         assert!(request.uri.is_equivalent(&request.uri));
