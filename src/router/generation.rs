@@ -85,11 +85,7 @@ pub(crate) fn tls_identity(identity: &SipIdentity) -> TlsIdentity {
     }
 }
 
-pub(crate) fn proxy_options(
-    config: &Config,
-    own_addresses: &[IpAddr],
-    random: [u8; 32],
-) -> Result<ProxyOptions, RouterError> {
+pub(crate) fn proxy_options(config: &Config, own_addresses: &[IpAddr]) -> Result<ProxyOptions, RouterError> {
     let router = section(config)?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for socket in reached(router, own_addresses) {
@@ -97,11 +93,10 @@ pub(crate) fn proxy_options(
             addresses.push(socket.ip());
         }
     }
-    let secret = config.sip.contact_secrets.first();
     Ok(ProxyOptions {
         endpoint: EndpointOptions { udp: router.udp.clone(), ..endpoint(config, router) },
         addresses,
-        route_key: secret.map_or(random, |secret| route_key(secret.value.expose())),
+        route_keys: config.sip.contact_secrets.iter().map(|secret| route_key(secret.value.expose())).collect(),
         timer_c: Duration::from_secs(router.timer_c_secs.into()),
         ..ProxyOptions::default()
     })

@@ -109,7 +109,7 @@ impl Router {
             on_report: Arc::new(move |report| on_report(&counted, report)),
             ..TransportOptions::default()
         })?;
-        let proxy = Proxy::new(generation::proxy_options(&config, &own_addresses, random()?)?, random()?);
+        let proxy = Proxy::new(generation::proxy_options(&config, &own_addresses)?, random()?);
         let agent = UserAgent::new(generation::asking_options(&config, &own_addresses)?, random()?);
         let asking = Transport::bind(TransportOptions { tls: tls.clone(), ..TransportOptions::default() })?;
         let (tell, news) = mpsc::channel(generation.um_services.len().max(16));

@@ -45,10 +45,14 @@ impl Proxy {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let mut endpoint_seed = [0; 32];
         rng.fill_bytes(&mut endpoint_seed);
+        let mut drawn = [0; 32];
+        rng.fill_bytes(&mut drawn);
+        let (signing, believed) = options.route_keys.split_first().unwrap_or((&drawn, &[]));
+        let routes = Routes::new(signing, believed, rng.next_u32());
         options.endpoint.refuse_merged = false;
         Proxy {
             endpoint: Endpoint::new(options.endpoint.clone(), endpoint_seed),
-            routes: Routes::new(options.route_key, rng.next_u32()),
+            routes,
             options,
             events: VecDeque::new(),
             contexts: BTreeMap::new(),
@@ -241,16 +245,16 @@ impl Proxy {
         }
     }
 
-    /// RFC 3261 section 16.7.
-    fn on_response(&mut self, tx: ClientTx, mut response: Response, now: Instant) {
-        let Some(handle) = self.by_client.get(&tx).copied() else { return };
-        let Some(context) = self.contexts.get_mut(&handle) else { return };
     fn tell_finish(&mut self, handle: ForwardHandle, status: StatusCode, uri: Option<SipUri>) {
         let Some(context) = self.contexts.get(&handle).filter(|context| !context.in_dialog) else { return };
         let method = context.request.method.clone();
         self.events.push_back(ProxyEvent::Finished { handle, method, status, uri });
     }
 
+    /// RFC 3261 section 16.7.
+    fn on_response(&mut self, tx: ClientTx, mut response: Response, now: Instant) {
+        let Some(handle) = self.by_client.get(&tx).copied() else { return };
+        let Some(context) = self.contexts.get_mut(&handle) else { return };
         response.headers.pop_first_value(HeaderName::Via);
         let status = response.status;
         if status == StatusCode::TRYING {

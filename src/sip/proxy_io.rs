@@ -73,23 +73,19 @@ pub struct ProxyOptions {
     pub endpoint: EndpointOptions,
     /// Addresses of ours.
     pub addresses: Vec<IpAddr>,
-    /// Names of ours besides [`EndpointOptions::host`].
-    pub names: Vec<String>,
-    /// Signs our Record-Route, so that only parties of a call send requests through it. Proxies that stand in for one
-    /// another, or restart within a call, have the same.
-    pub route_key: [u8; 32],
+    /// The first signs our Record-Route and each is believed, so that only parties of a call send requests through it.
+    /// Proxies that stand in for one another, or restart within a call, share them. None: a random one for this run.
+    pub route_keys: Vec<[u8; 32]>,
     pub timer_c: Duration,
     pub forwarded_max: usize,
 }
 
 impl Default for ProxyOptions {
-    /// With a `route_key` of zeros, which the role must replace.
     fn default() -> Self {
         Self {
             endpoint: EndpointOptions::default(),
             addresses: Vec::new(),
-            names: Vec::new(),
-            route_key: [0; 32],
+            route_keys: Vec::new(),
             timer_c: limits::TIMER_C,
             forwarded_max: limits::FORWARDED_MAX,
         }

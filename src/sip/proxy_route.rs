@@ -51,27 +51,23 @@ pub(crate) enum Routed {
 
 /// Signs and reads our route entries.
 pub(crate) struct Routes {
-    mac: Hmac<Sha256>,
+    signing: Hmac<Sha256>,
+    /// Those of keys that signed before, or sign elsewhere.
+    believed: Vec<Hmac<Sha256>>,
     /// Connections of another run of ours mean nothing.
     epoch: u32,
 }
 
 impl Routes {
-    pub fn new(key: [u8; 32], epoch: u32) -> Self {
+    pub fn new(signing: &[u8; 32], believed: &[[u8; 32]], epoch: u32) -> Self {
         // Any length is a key for HMAC.
-        let mac = Hmac::new_from_slice(&key).unwrap_or_else(|_| Hmac::new(&Default::default()));
-        Self { mac, epoch }
-    }
-
-    fn sign(&self, call_id: &str, conn: u64, epoch: u32) -> String {
-        let mut mac = self.mac.clone();
-        mac.update(format!("{conn:x} {epoch:x} {call_id}").as_bytes());
-        hex(&mac.finalize().into_bytes()[..12])
+        let mac = |key: &[u8; 32]| Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        Self { signing: mac(signing), believed: believed.iter().map(mac).collect(), epoch }
     }
 
     fn entry(&self, base: SipUri, call_id: &str, conn: Option<ConnId>, loop_hash: &str) -> NameAddr {
         let conn = conn.map_or(0, |conn| conn.0);
-        let signature = self.sign(call_id, conn, self.epoch);
+        let signature = sign(&self.signing, call_id, conn, self.epoch);
         let user = format!("{conn:x}-{:x}-{signature}", self.epoch);
         NameAddr::new(base.with_user(&user).with_param("lr", None).with_param("loop", Some(loop_hash)))
     }
@@ -90,14 +86,15 @@ impl Routes {
         }
     }
 
-    /// Whether an entry is one that we, or our like with the same key, wrote for this call. `None`: not of our form.
+    /// Whether an entry is one that we, or our like with the same keys, wrote for this call. `None`: not of our form.
     fn read(&self, uri: &SipUri, call_id: &str) -> Option<Result<Option<ConnId>, ()>> {
         let user = uri.user()?;
         let mut parts = user.splitn(3, '-');
         let conn = u64::from_str_radix(parts.next()?, 16).ok()?;
         let epoch = u32::from_str_radix(parts.next()?, 16).ok()?;
         let signature = parts.next()?;
-        if self.sign(call_id, conn, epoch) != signature {
+        let mut macs = std::iter::once(&self.signing).chain(&self.believed);
+        if !macs.any(|mac| sign(mac, call_id, conn, epoch) == signature) {
             return Some(Err(()));
         }
         Some(Ok((epoch == self.epoch && conn != 0).then_some(ConnId(conn))))
@@ -165,8 +162,7 @@ impl ProxyOptions {
     /// Whether a URI names us: one of our names or addresses at a port that we listen on.
     pub fn is_ours(&self, uri: &SipUri) -> bool {
         let named = self.endpoint.host.as_ref() == Some(&uri.host)
-            || uri.host.address().is_some_and(|address| self.addresses.contains(&address))
-            || self.names.iter().any(|name| name.eq_ignore_ascii_case(&uri.host.to_string()));
+            || uri.host.address().is_some_and(|address| self.addresses.contains(&address));
         let of_param = uri.param("transport").and_then(|name| Transport::from_param(&name));
         let transport = of_param.unwrap_or(if uri.secure { Transport::Tls } else { Transport::Tcp });
         let port = uri.port.unwrap_or(transport.default_port());
@@ -196,6 +192,12 @@ pub(crate) fn loop_hash(request: &Request) -> String {
     hex(&hash.finalize()[..6])
 }
 
+fn sign(mac: &Hmac<Sha256>, call_id: &str, conn: u64, epoch: u32) -> String {
+    let mut mac = mac.clone();
+    mac.update(format!("{conn:x} {epoch:x} {call_id}").as_bytes());
+    hex(&mac.finalize().into_bytes()[..12])
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -209,7 +211,36 @@ mod tests {
 
     use super::*;
     use crate::host::Host;
+    use crate::method::Method;
     use crate::options::EndpointOptions;
+
+    #[test]
+    fn an_entry_of_a_former_key_is_believed_and_one_of_an_unknown_key_is_not() {
+        let endpoint = EndpointOptions { tcp_port: Some(5060), ..EndpointOptions::default() };
+        let options = ProxyOptions { endpoint, addresses: vec![[203, 0, 113, 40].into()], ..ProxyOptions::default() };
+        let source = Source {
+            transport: Transport::Tcp,
+            local: ([203, 0, 113, 40], 5060).into(),
+            remote: ([203, 0, 113, 100], 20_000).into(),
+            names: Arc::default(),
+            conn: None,
+        };
+        let Some(Uri::Sip(uri)) = Uri::parse("sip:7000@10.0.0.2;transport=tcp") else { panic!("no SIP URI") };
+        let mut invite = Request::new(Method::Invite, uri.clone());
+        invite.headers.push(HeaderName::CallId, "1@example.test");
+        let routes = Routes::new(&[1; 32], &[], 7);
+        routes.record(&mut invite, "hash", &options, &source, &Target::new(uri.clone()));
+        let read_by = |routes: Routes| {
+            let mut bye = Request::new(Method::Bye, uri.clone());
+            bye.headers.copy_from(&invite.headers, HeaderName::CallId);
+            for entry in invite.headers.record_routes().unwrap() {
+                bye.headers.push(HeaderName::Route, entry);
+            }
+            routes.preprocess(&mut bye, &options, &source)
+        };
+        assert!(matches!(read_by(Routes::new(&[2; 32], &[[1; 32]], 8)), Routed::Passing(_)));
+        assert_eq!(read_by(Routes::new(&[2; 32], &[], 8)), Routed::Forged);
+    }
 
     #[test]
     fn a_peer_that_came_to_a_further_port_is_led_back_to_that_one() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use postern_sip::host::Host;
+use postern_sip::options::EndpointOptions;
 use postern_sip::proxy_io::{Forward, ForwardHandle, ProxyEvent, ProxyOptions, ProxyTarget, TargetFault};
 use postern_sip::sdp_media::Direction;
 use postern_sip::user_agent_io::{EndCause, Invite, TransferProgress};
@@ -61,10 +63,9 @@ impl Plan {
 fn proxied() -> Room {
     let mut room = room(3);
     let options = ProxyOptions {
-        endpoint: options(P).endpoint,
+        endpoint: EndpointOptions { host: Host::parse("proxy.example.test"), ..options(P).endpoint },
         addresses: vec![address(P)],
-        names: vec!["proxy.example.test".into()],
-        route_key: [9; 32],
+        route_keys: vec![[9; 32]],
         ..ProxyOptions::default()
     };
     let proxy = Proxy::new(options, [42; 32]);
