@@ -52,10 +52,13 @@ pub(crate) fn router(table: Table<'_>, reading: Reading<'_, '_>, listeners: &mut
             _ => value.error("is no mode", "write \"redirect\", \"proxy\" or \"single-hop\""),
         }),
         contacts: table.or("contacts", 4, |v| v.integer(1..=16)),
-        health_interval_ms: table.or("health_interval_ms", 500, |v| v.integer(100..=2000)),
-        health_timeout_ms: table.or("health_timeout_ms", 2000, |v| v.integer(200..=3500)),
+        // A dead service is to be out within 1 s, a hung one within 4 s: an interval until the question, the timeout, an
+        // interval until somebody looks whether the answer is overdue.
+        health_interval_ms: table.or("health_interval_ms", 500, |v| v.integer(100..=900)),
+        health_timeout_ms: table.or("health_timeout_ms", 2000, |v| v.integer(200..=2000)),
         retry_after_secs: retry_after(&table),
-        timer_c_secs: table.or("timer_c_secs", 185, |v| v.integer(1..=3600)),
+        // The endpoint itself ends an INVITE that nobody answers after 600 s.
+        timer_c_secs: table.or("timer_c_secs", 185, |v| v.integer(1..=599)),
         metrics: metrics(&table, 9642, listeners),
     };
     table.close();

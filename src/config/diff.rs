@@ -68,8 +68,8 @@ macro_rules! role_row {
 
 /// Same, for the identity of a role.
 macro_rules! identity_row {
-    ($key:literal, $role:ident, $($path:ident).+) => {
-        ($key, Takes::Reload, |old, new| {
+    ($key:literal, $takes:ident, $role:ident, $($path:ident).+) => {
+        ($key, Takes::$takes, |old, new| {
             let of = |config: &Config| {
                 let identity = config.$role.as_ref().and_then(|t| t.identity.as_ref());
                 identity.map(|identity| identity.$($path).+.clone())
@@ -157,10 +157,10 @@ const ROWS: &[Row] = &[
     role_row!("router.tcp", Restart, router, tcp),
     role_row!("router.tls", Restart, router, tls),
     role_row!("router.udp", Restart, router, udp),
-    identity_row!("router.host", router, host),
-    identity_row!("router.certificate", router, certificate),
-    identity_row!("router.private_key", router, certificate.private_key),
-    identity_row!("router.client_ca", router, client_ca),
+    identity_row!("router.host", Restart, router, host),
+    identity_row!("router.certificate", Reload, router, certificate),
+    identity_row!("router.private_key", Reload, router, certificate.private_key),
+    identity_row!("router.client_ca", Reload, router, client_ca),
     role_row!("router.um_services", Reload, router, um_services),
     role_row!("router.mode", Reload, router, mode),
     role_row!("router.contacts", Reload, router, contacts),
@@ -172,10 +172,10 @@ const ROWS: &[Row] = &[
     role_row!("um.startup_mode", Restart, um, startup_mode),
     role_row!("um.tcp", Restart, um, tcp),
     role_row!("um.tls", Restart, um, tls),
-    identity_row!("um.host", um, host),
-    identity_row!("um.certificate", um, certificate),
-    identity_row!("um.private_key", um, certificate.private_key),
-    identity_row!("um.client_ca", um, client_ca),
+    identity_row!("um.host", Reload, um, host),
+    identity_row!("um.certificate", Reload, um, certificate),
+    identity_row!("um.private_key", Reload, um, certificate.private_key),
+    identity_row!("um.client_ca", Reload, um, client_ca),
     role_row!("um.max_calls", Reload, um, max_calls),
     role_row!("um.routers", Reload, um, routers),
     role_row!("um.runtime_directory", Restart, um, runtime_directory),
@@ -188,10 +188,10 @@ const ROWS: &[Row] = &[
     role_row!("worker.startup_mode", Restart, worker, startup_mode),
     role_row!("worker.addresses", Restart, worker, addresses),
     role_row!("worker.slots", Restart, worker, slots),
-    identity_row!("worker.host", worker, host),
-    identity_row!("worker.certificate", worker, certificate),
-    identity_row!("worker.private_key", worker, certificate.private_key),
-    identity_row!("worker.client_ca", worker, client_ca),
+    identity_row!("worker.host", Reload, worker, host),
+    identity_row!("worker.certificate", Reload, worker, certificate),
+    identity_row!("worker.private_key", Reload, worker, certificate.private_key),
+    identity_row!("worker.client_ca", Reload, worker, client_ca),
     role_row!("worker.rtp_ports", Reload, worker, rtp_ports),
     role_row!("worker.rtp_rest_secs", Reload, worker, rtp_rest_secs),
     role_row!("worker.routers", Reload, worker, routers),
@@ -283,7 +283,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{BASE, CALL, TOKENS, key, machine, pem_pair, source};
+    use crate::testing::{BASE, CALL, TOKENS, call_with, key, machine, pem_pair, source};
     use crate::{Source, load_source};
 
     /// Loads with certificates that stay the same between calls of one test.
@@ -354,6 +354,15 @@ mod tests {
     #[test]
     fn switching_the_token_service_on_needs_a_restart() {
         assert_eq!(changes(BASE, &format!("{BASE}{TOKENS}")).restart_only, ["edge.tokens.listen"]);
+    }
+
+    #[test]
+    fn the_router_s_own_name_needs_a_restart_and_the_um_service_s_does_not() {
+        let restart_only = |new: &str| diff(&load(&source(CALL)), &load(&source(new))).restart_only;
+        let router = call_with("host = \"router.example.test\"", "host = \"worker.example.test\"");
+        assert_eq!(restart_only(&router), ["router.host"]);
+        let um = call_with("host = \"um.example.test\"", "host = \"worker.example.test\"");
+        assert!(restart_only(&um).is_empty());
     }
 
     #[test]

@@ -44,6 +44,15 @@ fn what_the_file_leaves_out_has_its_default() {
 }
 
 #[test]
+fn times_that_would_break_what_the_router_promises_are_refused() {
+    for (key, most) in [("health_interval_ms", 900), ("health_timeout_ms", 2000), ("timer_c_secs", 599)] {
+        let with = |value: u32| call_with("[router]\n", &format!("[router]\n{key} = {value}\n"));
+        accepted(&with(most));
+        refuses(&with(most + 1), &format!("2: router.{key}"), "");
+    }
+}
+
+#[test]
 fn every_fault_of_a_call_is_told_at_once_in_line_order() {
     let text = r#"[router]
 startup_mode = "both"
