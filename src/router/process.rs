@@ -106,7 +106,7 @@ impl Router {
         let transport = Transport::bind(TransportOptions {
             listening: generation::listening(section),
             tls: tls.clone(),
-            on_report: Arc::new(move |report| on_report(&counted, report)),
+            on_report: Arc::new(move |report| on_report(&counted, &report)),
             ..TransportOptions::default()
         })?;
         let proxy = Proxy::new(generation::proxy_options(&config, &own_addresses)?, random()?);
@@ -218,16 +218,12 @@ fn random() -> Result<[u8; 32], RouterError> {
 }
 
 /// What happens below SIP: counted where it is a refusal, and logged.
-fn on_report(cells: &RouterCells, report: Report) {
+fn on_report(cells: &RouterCells, report: &Report) {
+    if let Some(label) = report.refused().and_then(|protocol| SipTransport::named(protocol.param())) {
+        cells.connections_refused.add(label, 1);
+    }
     match report {
         Report::Accepted { .. } | Report::ConnectFailed { .. } => tracing::debug!("{report}"),
-        Report::HandshakeFailed { .. }
-        | Report::HandshakeTimedOut { .. }
-        | Report::CappedSource { .. }
-        | Report::CappedTotal => {
-            cells.connections_refused.add(SipTransport::Tls, 1);
-            tracing::info!("{report}");
-        }
         _ => tracing::info!("{report}"),
     }
 }

@@ -60,14 +60,9 @@ impl Serving {
     /// Reads what the wire's side counts.
     pub(crate) fn count_wire(&self) {
         let endpoint = self.proxy.endpoint();
-        let counters = endpoint.counters();
-        let (tls, udp) = (counters.malformed_over_tls, counters.malformed_over_udp);
-        for (protocol, label, malformed) in [
-            (Protocol::Tls, labels::SipTransport::Tls, tls),
-            (Protocol::Udp, labels::SipTransport::Udp, udp),
-            (Protocol::Tcp, labels::SipTransport::Tcp, counters.malformed - tls - udp),
-        ] {
-            self.cells.malformed.store(label, malformed);
+        for protocol in [Protocol::Tcp, Protocol::Tls, Protocol::Udp] {
+            let Some(label) = labels::SipTransport::named(protocol.param()) else { continue };
+            self.cells.malformed.store(label, endpoint.counters().malformed_over(protocol));
             if protocol != Protocol::Udp {
                 self.cells.connections.set(label, endpoint.connections_over(protocol) as u64);
             }
@@ -113,7 +108,9 @@ impl Serving {
 
     fn refuse(&mut self, handle: ForwardHandle, refusal: Refusal, source: &Source) {
         tracing::debug!(remote = %source.remote, why = %refusal, "a call is not taken");
-        self.cells.refusals.add(label_of(refusal), 1);
+        if let Some(label) = CallRefusal::named(refusal.name()) {
+            self.cells.refusals.add(label, 1);
+        }
         let headers = match refusal {
             Refusal::Unavailable => vec![self.retry_after()],
             _ => Vec::new(),
@@ -214,19 +211,4 @@ fn origin_header() -> HeaderName {
 
 fn unix_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn label_of(refusal: Refusal) -> CallRefusal {
-    match refusal {
-        Refusal::UnknownGateway => CallRefusal::UnknownGateway,
-        Refusal::Disabled => CallRefusal::Disabled,
-        Refusal::NotSecure => CallRefusal::NotSecure,
-        Refusal::NoOrigin => CallRefusal::NoOrigin,
-        Refusal::NoSuchAddress => CallRefusal::NoSuchAddress,
-        Refusal::NoNewCalls => CallRefusal::NoNewCalls,
-        Refusal::Loop => CallRefusal::Loop,
-        Refusal::Full => CallRefusal::Full,
-        Refusal::NotEncrypted => CallRefusal::NotEncrypted,
-        Refusal::Unavailable => CallRefusal::Unavailable,
-    }
 }

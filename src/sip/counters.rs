@@ -1,5 +1,7 @@
 //! What an endpoint counts, for its role to export.
 
+use crate::source::Transport;
+
 /// Sums since birth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -8,9 +10,9 @@ pub struct Counters {
     /// Messages that could not be read.
     pub malformed: u64,
     /// Those of them that came over TLS.
-    pub malformed_over_tls: u64,
+    pub(crate) malformed_over_tls: u64,
     /// And those that came by UDP.
-    pub malformed_over_udp: u64,
+    pub(crate) malformed_over_udp: u64,
     /// Responses that belong to no request of ours.
     pub stray_responses: u64,
     /// Requests that came again and were absorbed.
@@ -25,4 +27,15 @@ pub struct Counters {
     pub unsent_responses: u64,
     /// Requests sent again over UDP.
     pub retransmissions: u64,
+}
+
+impl Counters {
+    /// Messages of [`malformed`](Self::malformed) that came over this transport.
+    pub fn malformed_over(&self, transport: Transport) -> u64 {
+        match transport {
+            Transport::Tls => self.malformed_over_tls,
+            Transport::Udp => self.malformed_over_udp,
+            Transport::Tcp => self.malformed - self.malformed_over_tls - self.malformed_over_udp,
+        }
+    }
 }

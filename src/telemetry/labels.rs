@@ -60,6 +60,14 @@ macro_rules! closed {
         impl $enum {
             /// Every value, in label order.
             pub const ALL: &'static [$enum] = &[$($enum::$variant),+];
+
+            /// The value of this name, in which dashes may stand for underscores.
+            pub fn named(name: &str) -> Option<Self> {
+                match name.replace('-', "_").as_str() {
+                    $($text => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
         }
 
         impl $crate::labels::Label for $enum {

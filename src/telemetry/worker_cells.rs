@@ -102,6 +102,8 @@ cells! {
             "postern_worker_token_seconds", "Time that asking for a token took, connecting included.", TOKEN_SECONDS;
         connections: Gauge<SipTransport> =
             "postern_worker_connections", "Open SIP connections.";
+        connections_refused: Counter<SipTransport> =
+            "postern_worker_connections_refused_total", "SIP connections refused by a limit or a failed handshake.";
         malformed: Counter<SipTransport> =
             "postern_worker_malformed_messages_total", "What came and is no SIP message.";
         certificate_expiry: OptionalGauge<()> =

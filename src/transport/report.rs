@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use postern_sip::Transport as Protocol;
+
 /// Something that happened below SIP. For log lines and counters; nothing needs to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -28,6 +30,7 @@ pub enum Report {
     /// Refused by the core's caps.
     Refused {
         remote: SocketAddr,
+        protocol: Protocol,
     },
     /// A connection that was wanted could not be made, or the peer did not prove its name.
     ConnectFailed {
@@ -54,6 +57,20 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// Over what the connection came that this tells the refusal of, by a limit or a failed handshake.
+    pub fn refused(&self) -> Option<Protocol> {
+        match self {
+            Report::Refused { protocol, .. } => Some(*protocol),
+            Report::HandshakeFailed { .. }
+            | Report::HandshakeTimedOut { .. }
+            | Report::CappedSource { .. }
+            | Report::CappedTotal => Some(Protocol::Tls),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -62,7 +79,7 @@ impl fmt::Display for Report {
             Report::HandshakeTimedOut { remote } => write!(f, "TLS handshake with {remote} took too long"),
             Report::CappedSource { source } => write!(f, "too many TLS handshakes with {source} at once"),
             Report::CappedTotal => f.write_str("too many TLS handshakes at once"),
-            Report::Refused { remote } => write!(f, "too many connections, {remote} is refused"),
+            Report::Refused { remote, .. } => write!(f, "too many connections, {remote} is refused"),
             Report::ConnectFailed { remote, reason } => write!(f, "no connection to {remote}: {reason}"),
             Report::SlowReader { remote } => write!(f, "{remote} does not read, closed"),
             Report::AcceptPaused { local, reason } => write!(f, "cannot accept on {local} for the moment: {reason}"),

@@ -176,10 +176,10 @@ impl Transport {
         let now = Instant::now();
         match input {
             Input::Accepted { stream, source } => {
-                let remote = source.remote;
+                let (remote, protocol) = (source.remote, source.transport);
                 match core.handle_accepted(source, now) {
                     Some(conn) => self.open(conn, remote, stream),
-                    None => (self.surroundings.on_report)(Report::Refused { remote }),
+                    None => (self.surroundings.on_report)(Report::Refused { remote, protocol }),
                 }
             }
             Input::Connected { conn, stream, local, names } => {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use postern_dialplan::Refusal;
-use postern_sip::counters::Counters;
-use postern_sip::{Request, Source, Transport};
+use postern_sip::{Endpoint, Request, Source, Transport};
 use postern_slots::{Cause, Event, Slot, Slots, State};
 use postern_telemetry::UmCells;
-use postern_telemetry::call_labels::{self, CallRefusal, RecycleCause, SipMethod, SipResult, SlotState, WorkerEnd};
+use postern_telemetry::call_labels::{
+    self, CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, SlotState, WorkerEnd,
+};
 use postern_transport::Report;
 
 use crate::desk::Answer;
@@ -38,7 +38,9 @@ impl Meters {
             self.cells.answer_seconds.observe((), took.as_secs_f64());
         }
         if let Some(refusal) = answer.refusal {
-            self.cells.refusals.add(refusal_label(refusal), 1);
+            if let Some(label) = CallRefusal::named(refusal.name()) {
+                self.cells.refusals.add(label, 1);
+            }
             tracing::debug!(remote = %source.remote, status = answer.status.code(), "a call is not taken: it {refusal}");
         }
     }
@@ -123,38 +125,25 @@ impl Meters {
 
 impl Meters {
     /// Takes over what the endpoint counts.
-    pub(crate) fn read_endpoint(&self, counters: &Counters) {
-        let Counters { malformed, malformed_over_tls, malformed_over_udp, .. } = *counters;
-        for (label, count) in [
-            (call_labels::SipTransport::Tls, malformed_over_tls),
-            (call_labels::SipTransport::Udp, malformed_over_udp),
-            (call_labels::SipTransport::Tcp, malformed - malformed_over_tls - malformed_over_udp),
-        ] {
-            self.cells.malformed.store(label, count);
+    pub(crate) fn read_endpoint(&self, endpoint: &Endpoint) {
+        for protocol in [Transport::Tcp, Transport::Tls, Transport::Udp] {
+            let Some(label) = SipTransport::named(protocol.param()) else { continue };
+            self.cells.malformed.store(label, endpoint.counters().malformed_over(protocol));
+            if protocol != Transport::Udp {
+                self.cells.connections.set(label, endpoint.connections_over(protocol) as u64);
+            }
         }
     }
 }
 
 /// What happens below SIP: counted where it is a refusal, and logged.
 pub(crate) fn on_report(cells: &UmCells, report: &Report) {
+    if let Some(label) = report.refused().and_then(|protocol| SipTransport::named(protocol.param())) {
+        cells.connections_refused.add(label, 1);
+    }
     match report {
         Report::Accepted { .. } | Report::ConnectFailed { .. } => tracing::debug!("{report}"),
-        Report::HandshakeFailed { .. }
-        | Report::HandshakeTimedOut { .. }
-        | Report::CappedSource { .. }
-        | Report::CappedTotal => {
-            cells.connections_refused.add(call_labels::SipTransport::Tls, 1);
-            tracing::info!("{report}");
-        }
         _ => tracing::info!("{report}"),
-    }
-}
-
-pub(crate) fn transport_label(transport: Transport) -> call_labels::SipTransport {
-    match transport {
-        Transport::Udp => call_labels::SipTransport::Udp,
-        Transport::Tcp => call_labels::SipTransport::Tcp,
-        Transport::Tls => call_labels::SipTransport::Tls,
     }
 }
 
@@ -183,20 +172,5 @@ fn cause_label(cause: Cause) -> RecycleCause {
         Cause::Binary => RecycleCause::NewBinary,
         Cause::Certificate => RecycleCause::Certificate,
         Cause::Asked => RecycleCause::Asked,
-    }
-}
-
-fn refusal_label(refusal: Refusal) -> CallRefusal {
-    match refusal {
-        Refusal::UnknownGateway => CallRefusal::UnknownGateway,
-        Refusal::Disabled => CallRefusal::Disabled,
-        Refusal::NotSecure => CallRefusal::NotSecure,
-        Refusal::NoOrigin => CallRefusal::NoOrigin,
-        Refusal::NoSuchAddress => CallRefusal::NoSuchAddress,
-        Refusal::NoNewCalls => CallRefusal::NoNewCalls,
-        Refusal::Loop => CallRefusal::Loop,
-        Refusal::Full => CallRefusal::Full,
-        Refusal::NotEncrypted => CallRefusal::NotEncrypted,
-        Refusal::Unavailable => CallRefusal::Unavailable,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use postern_config::{Config, Fingerprint, Loaded, Role};
 use postern_net::system::{self, Clock};
-use postern_sip::{Endpoint, Event, Transport as Protocol};
+use postern_sip::{Endpoint, Event};
 use postern_slots::{Action, Cause, Slot, Slots};
 use postern_telemetry::labels::{ReloadResult, State};
 use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, UmCells};
@@ -250,11 +250,7 @@ impl Service {
         }
         let calls_max = self.config.um.as_ref().map_or(0, |um| um.max_calls);
         self.meters.read(&self.slots, calls_max);
-        for protocol in [Protocol::Tcp, Protocol::Tls] {
-            let connections = self.endpoint.connections_over(protocol) as u64;
-            self.meters.cells.connections.set(meters::transport_label(protocol), connections);
-        }
-        self.meters.read_endpoint(&self.endpoint.counters());
+        self.meters.read_endpoint(&self.endpoint);
     }
 
     /// Files that became others: workers read them when they start.

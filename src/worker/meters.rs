@@ -53,10 +53,8 @@ impl Meters {
             [(Transport::Tcp, labels::SipTransport::Tcp), (Transport::Tls, labels::SipTransport::Tls)]
         {
             cells.connections.set(label, endpoint.connections_over(protocol) as u64);
+            cells.malformed.store(label, endpoint.counters().malformed_over(protocol));
         }
-        let counters = endpoint.counters();
-        cells.malformed.store(labels::SipTransport::Tls, counters.malformed_over_tls);
-        cells.malformed.store(labels::SipTransport::Tcp, counters.malformed - counters.malformed_over_tls);
         let pairs = ports.count(Instant::now());
         cells.rtp_pairs.set((), pairs.all.into());
         cells.rtp_pairs_free.set((), pairs.free.into());
@@ -64,7 +62,9 @@ impl Meters {
 
     /// A call is not taken.
     pub fn refused(&self, why: Refusal) {
-        self.0.refusals.add(refusal_label(why), 1);
+        if let Some(label) = labels::CallRefusal::named(why.name()) {
+            self.0.refusals.add(label, 1);
+        }
     }
 
     /// What became of an INVITE that would begin a call.
@@ -187,8 +187,11 @@ impl Meters {
     }
 }
 
-/// What happens below SIP, for the log.
-pub fn on_report(report: &TransportReport) {
+/// What happens below SIP: counted where it is a refusal, and logged.
+pub fn on_report(cells: &WorkerCells, report: &TransportReport) {
+    if let Some(label) = report.refused().and_then(|protocol| labels::SipTransport::named(protocol.param())) {
+        cells.connections_refused.add(label, 1);
+    }
     match report {
         TransportReport::Accepted { .. } | TransportReport::ConnectFailed { .. } => tracing::debug!("{report}"),
         _ => tracing::info!("{report}"),
@@ -233,21 +236,6 @@ pub fn result_label(result: &CallResult) -> labels::MailboxResult {
         CallResult::MissedCall => labels::MailboxResult::MissedCall,
         CallResult::SubscriberAccess => labels::MailboxResult::SubscriberAccess,
         CallResult::UnauthenticatedPilot => labels::MailboxResult::UnauthenticatedPilot,
-    }
-}
-
-fn refusal_label(refusal: Refusal) -> labels::CallRefusal {
-    match refusal {
-        Refusal::UnknownGateway => labels::CallRefusal::UnknownGateway,
-        Refusal::Disabled => labels::CallRefusal::Disabled,
-        Refusal::NotSecure => labels::CallRefusal::NotSecure,
-        Refusal::NoOrigin => labels::CallRefusal::NoOrigin,
-        Refusal::NoSuchAddress => labels::CallRefusal::NoSuchAddress,
-        Refusal::NoNewCalls => labels::CallRefusal::NoNewCalls,
-        Refusal::Loop => labels::CallRefusal::Loop,
-        Refusal::Full => labels::CallRefusal::Full,
-        Refusal::NotEncrypted => labels::CallRefusal::NotEncrypted,
-        Refusal::Unavailable => labels::CallRefusal::Unavailable,
     }
 }
 
@@ -366,7 +354,7 @@ mod tests {
             assert_eq!(labels::MediaDrop::VALUES[drop_label(*reason).index()], reason.name());
         }
         for refusal in Refusal::ALL {
-            assert_eq!(labels::CallRefusal::VALUES[refusal_label(refusal).index()], refusal.name().replace('-', "_"));
+            assert!(labels::CallRefusal::named(refusal.name()).is_some(), "{refusal}");
         }
         for kind in
             [CandidateKind::Host, CandidateKind::PeerReflexive, CandidateKind::ServerReflexive, CandidateKind::Relayed]
@@ -391,6 +379,18 @@ mod tests {
         for reason in reasons {
             assert_eq!(labels::NoAudio::VALUES[no_audio_label(reason).index()], reason.name());
         }
+    }
+
+    #[test]
+    fn refused_connections_are_counted_by_how_they_came() {
+        let meters = Meters::default();
+        let remote = ([192, 0, 2, 7], 5060).into();
+        on_report(meters.cells(), &TransportReport::Refused { remote, protocol: Transport::Tcp });
+        on_report(meters.cells(), &TransportReport::CappedTotal);
+        on_report(meters.cells(), &TransportReport::Accepted { remote });
+        let refused = &meters.cells().connections_refused;
+        let counted = [labels::SipTransport::Tcp, labels::SipTransport::Tls].map(|label| refused.value(label));
+        assert_eq!(counted, [1, 1]);
     }
 
     #[test]

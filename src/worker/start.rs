@@ -122,13 +122,14 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
     let threads = Media::count(worker.media_threads as usize);
     let monitor = Monitor::new(threads)?;
     let cells = monitor.cells();
+    let counted = Arc::clone(&cells);
     let address = worker.metrics[slot];
     let telemetry = monitor.serve(address).await.map_err(|error| StartError::Listen { address, error })?;
     let listening = listening(worker, slot);
     let transport = Transport::bind(TransportOptions {
         listening: listening.clone(),
         tls: worker.identity.as_ref().map(tls_identity),
-        on_report: Arc::new(|report| meters::on_report(&report)),
+        on_report: Arc::new(move |report| meters::on_report(&counted, &report)),
         ..TransportOptions::default()
     })?;
     let bound: Vec<SocketAddr> = listening.tcp.iter().chain(&listening.tls).copied().collect();
