@@ -107,7 +107,7 @@ impl Edge {
             addresses: edge.relay.addresses.clone(),
             ports: edge.relay.ports.first..=edge.relay.ports.last,
         };
-        let broker = Broker::new(pool, seed()?);
+        let broker = Broker::new(pool, system::random()?);
         let live = broker.live_ports();
         let options = Arc::new(generation::options(&config, &own_addresses, live.clone())?);
         let records = match &edge.records.file {
@@ -162,7 +162,7 @@ impl Edge {
         metrics: &Metrics,
         health: &Health,
     ) -> Result<(), EdgeError> {
-        let common = postern_turn::options::Shared::new(seed()?);
+        let common = postern_turn::options::Shared::new(system::random()?);
         common.strangers.set_answers_per_sec(self.config.edge.limits.unauthenticated_answers_per_sec);
         let media = Arc::new(ClockRates::new(self.config.edge.media.clock_rates.clone()));
         let mut handles = Vec::new();
@@ -181,7 +181,7 @@ impl Edge {
             });
             newborn.push(Birth {
                 index,
-                server: Server::new(Arc::clone(options), seed()?, common.for_shard(index as u8)),
+                server: Server::new(Arc::clone(options), system::random()?, common.for_shard(index as u8)),
                 reactor,
                 shared: Arc::clone(&self.shared),
                 meters: Meters::new(cells, heartbeat),
@@ -450,11 +450,4 @@ fn check_dtls(config: &Config) -> Result<(), EdgeError> {
 
 fn stuck(shards: usize) -> EdgeError {
     EdgeError::Stuck { shards, seconds: limits::RELOAD_WAIT.as_secs() }
-}
-
-/// Bytes of the system's random source.
-fn seed() -> Result<[u8; 32], EdgeError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| EdgeError::System(std::io::Error::other(error.to_string())))?;
-    Ok(seed)
 }

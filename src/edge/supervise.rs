@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postern_config::Loaded;
-use sd_notify::NotifyState;
+use postern_telemetry::service_manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -32,7 +32,7 @@ pub async fn run(loaded: Loaded, origin: Origin, stop: Stop, ready: impl FnOnce(
     }
     let mut edge = Edge::start(loaded.config, origin).await?;
     ready(&edge.listening());
-    notify(&[NotifyState::Ready]);
+    service_manager::ready();
 
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,7 +47,7 @@ pub async fn run(loaded: Loaded, origin: Origin, stop: Stop, ready: impl FnOnce(
                     break;
                 }
                 edge.drain();
-                notify(&[NotifyState::Stopping]);
+                service_manager::stopping();
                 deadline = Some(Instant::now() + edge.config.edge.drain.deadline());
                 tracing::info!(allocations = edge.shared.allocations(), deadline_secs = edge.config.edge.drain.deadline_secs, "draining");
             }
@@ -81,17 +81,7 @@ pub async fn run(loaded: Loaded, origin: Origin, stop: Stop, ready: impl FnOnce(
 }
 
 fn reload(edge: &mut Edge) {
-    let reloading = NotifyState::monotonic_usec_now().map(|now| [NotifyState::Reloading, now]);
-    if let Ok(states) = reloading {
-        notify(&states);
-    }
+    service_manager::reloading();
     edge.reload();
-    notify(&[NotifyState::Ready]);
-}
-
-/// Tells systemd, where it asked to be told.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
-    }
+    service_manager::ready();
 }

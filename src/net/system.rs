@@ -1,4 +1,4 @@
-//! The machine: addresses, descriptors, cores, clocks, and by re-export what /proc and the routing table say.
+//! The machine: addresses, descriptors, cores, clocks, randomness; by re-export what /proc and the routing table say.
 
 use std::io;
 use std::mem;
@@ -116,6 +116,21 @@ pub fn resident_bytes() -> Option<u64> {
     Some(kilobytes << 10)
 }
 
+/// Bytes of the system's random source.
+///
+/// # Errors
+/// Where the system has none to give.
+pub fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// Seconds since 1970 by this machine's clock.
+pub fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -143,8 +158,7 @@ impl Clock {
     /// Reads both clocks.
     pub fn read(&self) -> Reading {
         let instant = Instant::now();
-        let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Reading { instant, mono_nanos: self.mono_nanos(instant), unix_secs }
+        Reading { instant, mono_nanos: self.mono_nanos(instant), unix_secs: unix_secs() }
     }
 
     /// An instant in this clock's nanoseconds; those before the origin are the origin.

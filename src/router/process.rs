@@ -9,9 +9,8 @@ use postern_sip::Proxy;
 use postern_sip::UserAgent;
 use postern_telemetry::call_labels::SipTransport;
 use postern_telemetry::labels::{ReloadResult, State};
-use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, RouterCells};
+use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, RouterCells, service_manager};
 use postern_transport::{Listening, Report, Transport, TransportOptions};
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -60,7 +59,7 @@ pub async fn run(
     }
     let mut router = Router::start(loaded.config, origin).await?;
     ready(&router.serving.transport.listening());
-    notify(&[NotifyState::Ready]);
+    service_manager::ready();
     let mut watch = interval(WATCH_INTERVAL);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut beat = interval(BEAT_INTERVAL);
@@ -79,7 +78,7 @@ pub async fn run(
             () = &mut stop => break,
         }
     }
-    notify(&[NotifyState::Stopping]);
+    service_manager::stopping();
     router.readiness.set(State::Draining);
     let Serving { transport, mut proxy, .. } = router.serving;
     transport.close(&mut proxy).await;
@@ -109,8 +108,8 @@ impl Router {
             on_report: Arc::new(move |report| on_report(&counted, &report)),
             ..TransportOptions::default()
         })?;
-        let proxy = Proxy::new(generation::proxy_options(&config, &own_addresses)?, random()?);
-        let agent = UserAgent::new(generation::asking_options(&config, &own_addresses)?, random()?);
+        let proxy = Proxy::new(generation::proxy_options(&config, &own_addresses)?, system::random()?);
+        let agent = UserAgent::new(generation::asking_options(&config, &own_addresses)?, system::random()?);
         let asking = Transport::bind(TransportOptions { tls: tls.clone(), ..TransportOptions::default() })?;
         let (tell, news) = mpsc::channel(generation.um_services.len().max(16));
         let wanted = Wanted { targets: generation.um_services.clone(), times: generation.health, tls };
@@ -135,10 +134,7 @@ impl Router {
 
     fn reload(&mut self) {
         let Origin::File(path) = self.origin.clone() else { return };
-        let reloading = NotifyState::monotonic_usec_now().map(|now| [NotifyState::Reloading, now]);
-        if let Ok(states) = reloading {
-            notify(&states);
-        }
+        service_manager::reloading();
         let result = match self.try_reload(&path) {
             Ok(changed) if changed.is_empty() => {
                 tracing::info!("reloaded: nothing changed");
@@ -156,7 +152,7 @@ impl Router {
             }
         };
         self.serving.cells.reloads.add(result, 1);
-        notify(&[NotifyState::Ready]);
+        service_manager::ready();
     }
 
     /// All or nothing.
@@ -211,12 +207,6 @@ pub fn stop_by_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn random() -> Result<[u8; 32], RouterError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(bytes)
-}
-
 /// What happens below SIP: counted where it is a refusal, and logged.
 fn on_report(cells: &RouterCells, report: &Report) {
     if let Some(label) = report.refused().and_then(|protocol| SipTransport::named(protocol.param())) {
@@ -225,12 +215,5 @@ fn on_report(cells: &RouterCells, report: &Report) {
     match report {
         Report::Accepted { .. } | Report::ConnectFailed { .. } => tracing::debug!("{report}"),
         _ => tracing::info!("{report}"),
-    }
-}
-
-/// Tells systemd, where it asked to be told.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }

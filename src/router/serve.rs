@@ -1,10 +1,11 @@
 //! The router's loop: each request that belongs to no dialog is answered or sent on.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use postern_config::{RouterMode, SipTarget, SipTransport};
 use postern_dialplan::{Decision, Origin, Refusal, ServiceStatus, keeps_to_tls, towards};
+use postern_net::system::unix_secs;
 use postern_sip::Proxy;
 use postern_sip::proxy_io::{Forward, ForwardHandle, ProxyEvent, ProxyTarget};
 use postern_sip::{HeaderName, Method, Request, SipUri, Source, StatusCode, Transport as Protocol};
@@ -193,12 +194,12 @@ impl Serving {
         for (health, count) in counts {
             self.cells.um_services.set(health, count);
         }
+    }
+}
+
 /// A call keeps its security: in by TLS, on by TLS.
 fn transport_of(request: &Request, source: &Source) -> SipTransport {
     if keeps_to_tls(source, &request.uri) { SipTransport::Tls } else { SipTransport::Tcp }
-}
-
-    }
 }
 
 fn allow() -> (HeaderName, String) {
@@ -207,8 +208,4 @@ fn allow() -> (HeaderName, String) {
 
 fn origin_header() -> HeaderName {
     HeaderName::Other(postern_dialplan::ORIGIN_HEADER.into())
-}
-
-fn unix_secs() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

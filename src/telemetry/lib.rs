@@ -1,4 +1,4 @@
-//! What an operator sees: log lines, Prometheus metrics, `/metrics`, `/healthz` and `/readyz`.
+//! What an operator sees: log lines, Prometheus metrics, `/metrics`, `/healthz`, `/readyz`; and what systemd is told.
 //!
 //! Counters live where the work is: each shard owns one set of its role's cells ([`EdgeCells`], [`RouterCells`],
 //! [`UmCells`], [`WorkerCells`]) and the control plane one more; nothing is shared on the packet path, and a scrape sums
@@ -21,6 +21,7 @@ mod process;
 mod repeat;
 mod router_cells;
 mod server;
+pub mod service_manager;
 mod um_cells;
 mod worker_cells;
 mod writer;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
@@ -197,11 +197,6 @@ fn order(report: &mut Report) {
     let place = |text: &str| PATHS.iter().position(|path| text.starts_with(path));
     report.findings.sort_by_key(|finding| place(&finding.check));
     report.media.sort_by_key(|media| place(&media.path));
-}
-
-/// Seconds since 1970 by this machine's clock.
-pub(crate) fn unix_secs() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn random_u64() -> Result<u64> {

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_net::system::unix_secs;
 use stun_rs::AddressFamily;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::doctor::{Notebook, unix_secs};
+use crate::doctor::Notebook;
 use crate::doctor_client::{Allocation, Client};
 use crate::doctor_failure::Failure;
 use crate::doctor_leg::Leg;

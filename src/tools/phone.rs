@@ -317,9 +317,7 @@ fn identity() -> Result<Arc<DtlsIdentity>> {
 
 /// Bytes of the system's random source.
 pub(crate) fn seed() -> Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| anyhow!("no randomness from the system: {error}"))?;
-    Ok(seed)
+    postern_net::system::random().context("no randomness from the system")
 }
 
 #[cfg(test)]

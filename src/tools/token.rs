@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use ipnet::IpNet;
@@ -88,7 +87,7 @@ struct Issued {
 /// # Errors
 /// When the configuration cannot be used, or holds no token as asked for.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let now_unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now_unix_secs = postern_net::system::unix_secs();
     match args.command {
         Command::Issue(args) => {
             let issued = issue(&load(&args.config)?, &args, now_unix_secs)?;

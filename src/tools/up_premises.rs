@@ -8,10 +8,10 @@ use anyhow::{Context, Result, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use postern_config::{Finding, Loaded};
+use postern_net::system;
 use postern_token::{Issuer, KeyRing, Secret, Token};
 
 use crate::certs::{self, Authority, Names, WORKER_NAME, write_new, write_private};
-use crate::doctor::unix_secs;
 use crate::up_ports::Ports;
 
 /// Lifetime of the token that is printed, in seconds.
@@ -83,14 +83,13 @@ struct Secrets {
 
 /// 256 random bits.
 fn random_secret() -> Result<String> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no randomness from the system: {error}"))?;
+    let bytes = system::random().context("no randomness from the system")?;
     Ok(STANDARD_NO_PAD.encode(bytes))
 }
 
 fn issue(secret: &str) -> Result<Token> {
     let ring = KeyRing::new(vec![Secret::new(KEY_ID, secret)?])?;
-    Ok(Issuer::new(&ring).issue_classic(Some("alice"), unix_secs() + TOKEN_LIFETIME_SECS)?)
+    Ok(Issuer::new(&ring).issue_classic(Some("alice"), system::unix_secs() + TOKEN_LIFETIME_SECS)?)
 }
 
 /// The configuration, every address of it on loopback.

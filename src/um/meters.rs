@@ -1,8 +1,9 @@
 //! What is counted and logged of calls and workers.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use postern_net::system;
 use postern_sip::{Endpoint, Request, Source, Transport};
 use postern_slots::{Cause, Event, Slot, Slots, State};
 use postern_telemetry::UmCells;
@@ -97,7 +98,7 @@ impl Meters {
     /// Reads the gauges; about four times a second.
     pub(crate) fn read(&self, slots: &Slots, calls_max: u32) {
         self.cells.calls_max.set((), calls_max.into());
-        let now_unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now_unix_secs = system::unix_secs();
         for slot in Slot::BOTH {
             let label = slot_label(slot);
             self.cells.calls.set(label, u64::from(slots.calls(slot) + slots.reserved(slot)));

@@ -11,9 +11,8 @@ use postern_net::system::{self, Clock};
 use postern_sip::{Endpoint, Event};
 use postern_slots::{Action, Cause, Slot, Slots};
 use postern_telemetry::labels::{ReloadResult, State};
-use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, UmCells};
+use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, UmCells, service_manager};
 use postern_transport::{Listening, Transport, TransportOptions};
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -103,7 +102,7 @@ pub async fn run(
     }
     let mut service = Service::start(loaded.config, origin, &launch).await?;
     ready(&service.transport.listening());
-    notify(&[NotifyState::Ready]);
+    service_manager::ready();
     let mut watch = interval(WATCH_INTERVAL);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut beat = interval(BEAT_INTERVAL);
@@ -133,7 +132,7 @@ pub async fn run(
             }
         }
     }
-    notify(&[NotifyState::Stopping]);
+    service_manager::stopping();
     service.end().await;
     Ok(())
 }
@@ -155,7 +154,7 @@ impl Service {
         let counted = Arc::clone(&cells);
         let desk = generation::desk(&config, &own_addresses)?;
         let slots = Slots::new(generation::supervision(&config)?, Instant::now());
-        let endpoint = Endpoint::new(generation::endpoint(&config, um), random()?);
+        let endpoint = Endpoint::new(generation::endpoint(&config, um), system::random()?);
         let transport = Transport::bind(TransportOptions {
             listening: generation::listening(um),
             tls: um.identity.as_ref().map(generation::tls_identity),
@@ -280,9 +279,7 @@ impl Service {
     /// under such a configuration.
     fn reload(&mut self) -> Option<Vec<&'static str>> {
         let Origin::File(path) = self.origin.clone() else { return None };
-        if let Ok(states) = NotifyState::monotonic_usec_now().map(|now| [NotifyState::Reloading, now]) {
-            notify(&states);
-        }
+        service_manager::reloading();
         let outcome = self.try_reload(&path);
         match &outcome {
             Ok(changed) => tracing::info!(changed = %changed.join(", "), "configuration reloaded"),
@@ -296,7 +293,7 @@ impl Service {
         }
         let result = if outcome.is_ok() { ReloadResult::Applied } else { ReloadResult::Refused };
         self.meters.cells.reloads.add(result, 1);
-        notify(&[NotifyState::Ready]);
+        service_manager::ready();
         outcome.ok()
     }
 
@@ -336,7 +333,7 @@ impl Service {
     fn stop(&mut self, stop: Stop) {
         self.stopping = true;
         self.meters.on_stop();
-        notify(&[NotifyState::Stopping]);
+        service_manager::stopping();
         let calls = self.slots.calls(Slot::A) + self.slots.calls(Slot::B);
         let now = Instant::now();
         if stop == Stop::Drain {
@@ -365,18 +362,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn random() -> Result<[u8; 32], UmError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(bytes)
-}
-
-/// Tells systemd, where it asked to be told.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }
