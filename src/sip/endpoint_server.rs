@@ -8,6 +8,7 @@ use crate::endpoint::{Endpoint, Owner};
 use crate::header_name::HeaderName;
 use crate::host::Host;
 use crate::io::{Action, Event, FailCause, ServerTx};
+use crate::limits::RETRY_AFTER_SECS;
 use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::resolve::Destination;
@@ -33,9 +34,6 @@ pub(crate) struct Server {
     /// The last answer's bytes, kept where it may have to be sent again.
     last_answer: Option<Vec<u8>>,
 }
-
-/// When to come again, told with a 503 for want of room, in seconds.
-const RETRY_AFTER_SECS: u32 = 2;
 
 impl Endpoint {
     /// Answers a request. Each answer goes out at most once, but for what the transaction repeats by itself; a 2xx to an INVITE

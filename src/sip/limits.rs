@@ -134,7 +134,7 @@ pub const BODY_PARTS_MAX: usize = 8;
 /// Calls of a user agent at once, unless set otherwise; an INVITE beyond gets a 503.
 pub const CALLS_MAX: usize = 10_000;
 
-/// Seconds after which a caller beyond [`CALLS_MAX`] may come again.
+/// Seconds after which one may come again who was refused for want of room.
 pub const RETRY_AFTER_SECS: u32 = 5;
 
 /// Routes of a dialog; a message with more sets up none.

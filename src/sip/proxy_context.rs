@@ -12,7 +12,6 @@ use crate::proxy_io::ProxyTarget;
 use crate::source::Source;
 use crate::status::StatusCode;
 use crate::target::{Security, Target};
-use crate::typed::Contacts;
 use crate::uri::{SipUri, Uri};
 
 /// A request under way.
@@ -96,12 +95,7 @@ impl Context {
 
     /// Takes the contacts of a redirection as the next targets, best first.
     pub fn take_redirection(&mut self, response: &Response) {
-        let mut contacts = match response.headers.contacts() {
-            Ok(Contacts::List(list)) => list,
-            _ => Vec::new(),
-        };
-        contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q_thousandths()));
-        for contact in contacts.into_iter().rev() {
+        for contact in response.headers.contacts_by_preference().into_iter().rev() {
             if let Uri::Sip(uri) = contact.uri {
                 self.targets.push_front(ProxyTarget { uri: uri.for_request(), hop: None });
             }

@@ -18,7 +18,6 @@ use crate::session_incoming::RELIABLE;
 use crate::source::{Source, Transport};
 use crate::status::StatusCode;
 use crate::target::{Security, Target};
-use crate::typed::Contacts;
 use crate::uri::Uri;
 use crate::user_agent_io::{CallEvent, CallHandle, CommandError, EndCause, Invite};
 use crate::user_agent_wire::{Purpose, Wire};
@@ -52,7 +51,7 @@ impl Session {
     pub fn outgoing(wire: &mut Wire, call: CallHandle, invite: Invite, now: Instant) -> Result<Session, CommandError> {
         let mut request = Request::new(Method::Invite, invite.uri.clone());
         let user = invite.from.uri.user().map(|user| user.into_owned());
-        let (from_tag, call_id) = (wire.token(), wire.token());
+        let (from_tag, call_id) = (wire.endpoint.draw_token(), wire.endpoint.draw_token());
         let headers = &mut request.headers;
         headers.push(HeaderName::MaxForwards, 70);
         headers.push(HeaderName::From, invite.from.with_param("tag", Some(&from_tag)));
@@ -285,13 +284,8 @@ impl Session {
         if status.is_redirection() && outgoing.follow_redirects {
             outgoing.redirections += 1;
             stop = outgoing.redirections > REDIRECTIONS_MAX;
-            let mut contacts = match response.headers.contacts() {
-                Ok(Contacts::List(list)) => list,
-                _ => Vec::new(),
-            };
-            contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q_thousandths()));
             // The newest redirection knows best: its targets come first.
-            for contact in contacts.into_iter().rev() {
+            for contact in response.headers.contacts_by_preference().into_iter().rev() {
                 outgoing.targets.push_front(contact.uri);
             }
             outgoing.targets.truncate(CALL_TARGETS_MAX);

@@ -150,6 +150,13 @@ impl Headers {
         }
     }
 
+    /// The Contacts of a redirection, best first (RFC 3261 section 8.1.3.4); none where they cannot be read.
+    pub fn contacts_by_preference(&self) -> Vec<NameAddr> {
+        let Ok(Contacts::List(mut list)) = self.contacts() else { return Vec::new() };
+        list.sort_by_key(|contact| std::cmp::Reverse(contact.q_thousandths()));
+        list
+    }
+
     pub fn routes(&self) -> Result<Vec<NameAddr>, HeaderError> {
         self.address_list(HeaderName::Route)
     }

@@ -158,7 +158,7 @@ impl UserAgent {
         }
         let contact = self.wire.options.contact_towards(&target, None);
         let mut request = Request::new(Method::Options, target.uri.clone().for_request());
-        let (tag, call_id) = (self.wire.token(), self.wire.token());
+        let (tag, call_id) = (self.wire.endpoint.draw_token(), self.wire.endpoint.draw_token());
         let lines = &mut request.headers;
         lines.push(HeaderName::MaxForwards, 70);
         lines.push(HeaderName::From, NameAddr::new(contact.uri.clone()).with_param("tag", Some(&tag)));

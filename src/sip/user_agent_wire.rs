@@ -75,11 +75,6 @@ impl Wire {
         self.events.push_back(event);
     }
 
-    /// A word nobody else draws: a tag or a Call-ID.
-    pub fn token(&mut self) -> String {
-        format!("{:016x}{:08x}", self.rng.next_u64(), self.rng.next_u32())
-    }
-
     /// Evenly drawn, both ends included.
     pub fn millis_between(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(least + self.rng.next_u64() % (most - least + 1))

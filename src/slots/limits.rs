@@ -26,6 +26,9 @@ pub const CALL_KEY_CHARS_MAX: usize = 256;
 /// Addresses of one worker that are kept.
 pub const CONTACTS_MAX: usize = 16;
 
+/// Longest path of a Unix socket (unix(7)), in bytes.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// Calls of one worker that are told apart; a worker says no more of them than it may have.
 pub const CALLS_PER_SLOT_MAX: usize = 65_536;
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use postern_media::dtls::DtlsIdentity;
+use postern_sip::limits::REDIRECTIONS_MAX;
 use postern_sip::offer_answer::OfferAnswer;
 use postern_sip::offer_answer_capabilities::{Capabilities, Codec, Local, OfferKeying};
 use postern_sip::sdp::SessionDescription;
 use postern_sip::sdp_media::Direction;
-use postern_sip::typed::Contacts;
 use postern_sip::user_agent_io::{CallHandle, EndCause, Invite};
 use postern_sip::user_agent_options::UserAgentOptions;
 use postern_sip::{CallEvent, NameAddr, Response, Uri, UserAgent};
@@ -25,9 +25,6 @@ use crate::phone_sound::Sound;
 
 /// Where the phone is.
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// Redirections that are followed; router and UM service make two.
-const REDIRECTIONS_MAX: usize = 5;
 
 /// From an INVITE to its final answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -175,10 +172,7 @@ impl IdlePhone {
 
 /// Where a redirection leads: its best contact (RFC 3261 section 8.1.3.4).
 fn hop(asked: &Uri, response: &Response) -> Result<Hop> {
-    let Ok(Contacts::List(contacts)) = response.headers.contacts() else {
-        bail!("{asked} redirects without a contact");
-    };
-    let best = contacts.into_iter().rev().max_by_key(NameAddr::q_thousandths);
+    let best = response.headers.contacts_by_preference().into_iter().next();
     let contact = best.with_context(|| format!("{asked} redirects without a contact"))?.uri;
     Ok(Hop { asked: asked.clone(), status: response.status.code(), contact })
 }

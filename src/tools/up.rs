@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use postern_slots::Slot;
+use postern_slots::limits::SOCKET_PATH_BYTES_MAX;
 use postern_telemetry::Format;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -28,9 +30,6 @@ pub struct Args {
     #[arg(long)]
     log: Option<String>,
 }
-
-/// Longest path of a Unix socket.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 impl Args {
     /// Workers fetch tokens before there is a call, which is not worth a line each here. A trial says by its steps what
@@ -81,7 +80,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 
 /// Whether the path of a socket in it is one that the system takes (unix(7)); a long TMPDIR leaves no room.
 fn has_room_for_sockets(directory: &Path) -> bool {
-    directory.as_os_str().len() + "/slot-a.sock".len() <= SOCKET_PATH_BYTES_MAX
+    directory.join(Slot::A.socket_name()).as_os_str().len() <= SOCKET_PATH_BYTES_MAX
 }
 
 /// Starts everything and plays the story.

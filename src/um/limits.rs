@@ -32,8 +32,5 @@ pub(crate) const NEWS_MAX: usize = 1024;
 /// How long the lock of an earlier UM service is waited for.
 pub(crate) const LOCK_TIME: Duration = Duration::from_secs(3);
 
-/// Longest path of a Unix socket (unix(7)), in bytes.
-pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
-
 /// How long a worker may take to tell a story.
 pub(crate) const STORY_TIME: Duration = Duration::from_secs(5);

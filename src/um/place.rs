@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use postern_slots::Slot;
+use postern_slots::limits::SOCKET_PATH_BYTES_MAX;
 
 use crate::error::UmError;
-use crate::limits::{LOCK_TIME, SOCKET_PATH_BYTES_MAX};
+use crate::limits::LOCK_TIME;
 
 /// Held while a UM service runs in the directory.
 const LOCK_NAME: &str = "um.lock";
