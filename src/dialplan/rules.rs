@@ -137,11 +137,6 @@ impl Rules {
         self.options.plans.iter().find(|plan| plan.name == name)
     }
 
-    /// All plans.
-    pub fn plans(&self) -> &[Plan] {
-        &self.options.plans
-    }
-
     /// Whether `source` is a router of ours.
     pub fn is_router(&self, source: &Source) -> bool {
         self.options.routers.iter().any(|router| router.match_of(source).is_some())

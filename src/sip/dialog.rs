@@ -115,11 +115,6 @@ impl Dialog {
         &self.id
     }
 
-    /// The peer's Contact: where our requests end.
-    pub fn remote_target(&self) -> &Uri {
-        &self.target
-    }
-
     /// Takes note of the way that the peer used. A dialog that began by TLS stays there.
     pub fn note_source(&mut self, source: &Source) {
         if self.transport == Transport::Tls && source.transport != Transport::Tls {
@@ -224,15 +219,6 @@ impl Dialog {
         if let Ok(Some(contact)) = headers.contact() {
             self.target = contact.uri;
         }
-    }
-
-    /// The route set of a 2xx replaces that of the 1xx before it (RFC 3261 section 13.2.2.4).
-    pub fn confirm(&mut self, response: &Response) {
-        if let Some(mut routes) = response.headers.record_routes().ok().and_then(bounded) {
-            routes.reverse();
-            self.routes = routes;
-        }
-        self.refresh_target(&response.headers);
     }
 }
 

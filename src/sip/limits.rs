@@ -152,9 +152,6 @@ pub const REDIRECTIONS_MAX: usize = 5;
 /// Targets tried for one call, over all redirections.
 pub const CALL_TARGETS_MAX: usize = 16;
 
-/// How long an outgoing call may ring, unless set otherwise.
-pub const RING_TIME: Duration = Duration::from_secs(180);
-
 /// How long a cancelled or hung-up call may take to end on the wire: 64 T1 and a little.
 pub const END_TIME: Duration = Duration::from_secs(40);
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::params::Params;
-use crate::text::{push_quoted, split_list, take_quoted, trim};
+use crate::text::{push_quoted, take_quoted, trim};
 use crate::uri::Uri;
 
 /// `"display name" <uri>;params`.
@@ -58,11 +58,6 @@ impl NameAddr {
         }
         let params = Params::parse_header(&text[uri_end..], &["tag"])?;
         Some(NameAddr { display_name: None, uri: Uri::parse(uri)?, params })
-    }
-
-    /// Reads a comma-separated list.
-    pub fn parse_list(text: &str) -> Option<Vec<NameAddr>> {
-        split_list(text, b',')?.into_iter().map(NameAddr::parse).collect()
     }
 
     /// The `tag` parameter of From and To.

@@ -251,11 +251,6 @@ impl OfferAnswer {
         self.agreed.as_ref().map(|agreed| &agreed.media)
     }
 
-    /// Changes what the next exchange may use.
-    pub fn set_capabilities(&mut self, capabilities: Capabilities) {
-        self.capabilities = capabilities;
-    }
-
     fn agree_to_answer(&mut self, pending: &Pending, answer: &SessionDescription) -> Result<Media, Refusal> {
         let ours = pending.offer.media.get(pending.index).ok_or(Refusal::AnswerUnfit)?;
         let theirs = answer.media.get(pending.index).ok_or(Refusal::AnswerUnfit)?;

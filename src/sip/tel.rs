@@ -53,11 +53,6 @@ impl TelUri {
         self.number.chars().filter(|char| !is_visual_separator(*char)).collect()
     }
 
-    /// Whether the number means the same everywhere.
-    pub fn is_global(&self) -> bool {
-        self.number.starts_with('+')
-    }
-
     pub(crate) fn is_equivalent(&self, other: &TelUri) -> bool {
         let same = |(name, value): (&str, Option<&str>)| {
             other.params.contains(name)

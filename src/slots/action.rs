@@ -100,34 +100,6 @@ pub enum State {
     Ending,
 }
 
-impl State {
-    /// Every one, for tables of metrics.
-    pub const ALL: [State; 8] = [
-        State::Empty,
-        State::Starting,
-        State::Unready,
-        State::Silent,
-        State::Standby,
-        State::Active,
-        State::Draining,
-        State::Ending,
-    ];
-
-    /// Its word in logs and metric labels.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Empty => "empty",
-            State::Starting => "starting",
-            State::Unready => "unready",
-            State::Silent => "silent",
-            State::Standby => "standby",
-            State::Active => "active",
-            State::Draining => "draining",
-            State::Ending => "ending",
-        }
-    }
-}
-
 /// What people and metrics are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

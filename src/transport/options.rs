@@ -37,7 +37,6 @@ pub enum ClientCertificates {
     Required,
     /// One that is shown must be good; without one the source has no names.
     Optional,
-    NotAsked,
 }
 
 /// Names that need no DNS. A name that stands here is not asked about at all, nor are its SRV records unless they stand

@@ -30,18 +30,12 @@ impl TlsConfigs {
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?;
-        let server = match identity.client_certificates {
-            ClientCertificates::NotAsked => server.with_no_client_auth(),
-            asked => {
-                let mut verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
-                if asked == ClientCertificates::Optional {
-                    verifier = verifier.allow_unauthenticated();
-                }
-                let verifier = verifier.build().map_err(|error| TransportError::Authorities(error.to_string()))?;
-                server.with_client_cert_verifier(verifier)
-            }
-        };
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+        if identity.client_certificates == ClientCertificates::Optional {
+            verifier = verifier.allow_unauthenticated();
+        }
+        let verifier = verifier.build().map_err(|error| TransportError::Authorities(error.to_string()))?;
+        let server = server.with_client_cert_verifier(verifier);
         let (chain, key) = read_pair(&identity.certificate, &identity.private_key)?;
         let server = server.with_single_cert(chain.clone(), key.clone_key()).map_err(explain)?;
         let client = ClientConfig::builder_with_provider(provider)

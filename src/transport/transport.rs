@@ -20,7 +20,7 @@ use crate::limits::{
     CLOSE_TIME, HANDSHAKE_TIME, HANDSHAKES_MAX, HANDSHAKES_PER_SOURCE_MAX, INPUTS_MAX, INPUTS_PER_TURN,
 };
 use crate::listener::{Listener, Surroundings};
-use crate::options::{Hosts, Listening, TlsIdentity, TransportError, TransportOptions};
+use crate::options::{Listening, TlsIdentity, TransportError, TransportOptions};
 use crate::report::Report;
 use crate::tls::TlsConfigs;
 
@@ -90,11 +90,6 @@ impl Transport {
         Ok(())
     }
 
-    /// Names that need no DNS, and whom to ask about others.
-    pub fn set_hosts(&mut self, hosts: Hosts, dns_servers: &[SocketAddr]) {
-        self.dns = Dns::new(hosts, dns_servers);
-    }
-
     /// Listens there and nowhere else. Listeners that stay are not touched, connections of those that go live on.
     ///
     /// # Errors
@@ -158,14 +153,11 @@ impl Transport {
     pub async fn close(mut self, core: &mut impl Core) {
         self.perform(core);
         self.listeners.clear();
-        self.connections.retain(|_, connection| match connection {
-            Connection::Connecting { task, .. } => {
+        for (_, connection) in self.connections.drain() {
+            if let Connection::Connecting { task, .. } = connection {
                 task.abort();
-                false
             }
-            Connection::Open(_) => true,
-        });
-        self.connections.clear();
+        }
         self.inputs.close();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // Those that are not done by then are dropped with the set.
