@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use postern_config::{Config, DialPlanConfig, MailboxConfig, StoreLocation, UriType};
+use postern_dialplan::Rules;
 use postern_mailbox::{Address, Mailbox, MailboxId, PinPolicy, PlanName, Store, StoreError};
 use postern_store::{Listed, SqliteStore};
 
@@ -13,17 +14,19 @@ use crate::output;
 pub(crate) struct Desk {
     config: Config,
     mailbox: MailboxConfig,
+    rules: Rules,
 }
 
 impl Desk {
     /// # Errors
-    /// The file cannot be used, or has no `[mailbox]`.
+    /// The file cannot be used, has no `[mailbox]`, or its plans make no rules.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let config = crate::configuration::load(path)?;
         let Some(mailbox) = config.mailbox.clone() else {
             bail!("{} has no [mailbox], which says where mailboxes are kept: name the workers' file", path.display())
         };
-        Ok(Self { config, mailbox })
+        let rules = config.call_rules(&[], &[], None)?;
+        Ok(Self { config, mailbox, rules })
     }
 
     pub(crate) fn pin_policy(&self) -> PinPolicy {
@@ -166,8 +169,7 @@ impl Desk {
 
     /// The form in which calls of the plan name the address.
     fn as_called(&self, plan: &str, text: &str) -> Option<Address> {
-        let rules = self.config.call_rules(&[], &[], None).ok()?;
-        rules.address_of_text(plan, text)?.parse().ok()
+        self.rules.address_of_text(plan, text)?.parse().ok()
     }
 
     fn forms(&self, plan: &DialPlanConfig, address: Address, text: &str) -> Result<Vec<Address>> {

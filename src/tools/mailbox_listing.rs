@@ -76,9 +76,9 @@ struct Entry<'l> {
 /// # Errors
 /// None that a list of mailboxes can cause.
 pub(crate) fn json(mailboxes: &[Listed], attempts_max: u32) -> serde_json::Result<String> {
-    let entry = |listed: &Listed| {
+    let entries = mailboxes.iter().map(|listed| {
         let mailbox = &listed.mailbox;
-        serde_json::to_value(Entry {
+        Entry {
             id: mailbox.id.to_string(),
             plan: &mailbox.plan.0,
             addresses: mailbox.addresses.iter().map(ToString::to_string).collect(),
@@ -94,10 +94,9 @@ pub(crate) fn json(mailboxes: &[Listed], attempts_max: u32) -> serde_json::Resul
             saved_messages: listed.saved,
             wrong_pins: listed.wrong_pins,
             locked: listed.wrong_pins >= attempts_max,
-        })
-    };
-    let entries = mailboxes.iter().map(entry).collect::<serde_json::Result<Vec<_>>>()?;
-    Ok(serde_json::to_string_pretty(&entries)? + "\n")
+        }
+    });
+    Ok(serde_json::to_string_pretty(&entries.collect::<Vec<_>>())? + "\n")
 }
 
 fn zone(mailbox: &postern_mailbox::Mailbox) -> String {
