@@ -279,7 +279,7 @@ fn without_room_a_request_gets_503_with_a_time_to_come_again() {
     bed.incoming();
     bed.datagram(&incoming_by("UDP", "INVITE", "z9hG4bKb", "2"));
     let answer = bed.response();
-    assert_eq!((answer.status.code(), answer.headers.retry_after_secs()), (503, Some(2)));
+    assert_eq!((answer.status.code(), answer.headers.retry_after_secs()), (503, Some(5)));
     bed.datagram(&incoming_by("UDP", "ACK", "z9hG4bKb", "2"));
     assert_eq!(bed.endpoint.transactions(), (1, 0));
 }
