@@ -14,7 +14,6 @@ pub mod framer;
 pub mod header_name;
 pub mod headers;
 pub mod host;
-pub mod inspect;
 pub mod io;
 pub mod limits;
 pub mod message;

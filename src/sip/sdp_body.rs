@@ -54,6 +54,22 @@ impl Body {
     }
 }
 
+/// Whether the sender of an INVITE takes a session description at all (RFC 3261 section 20.1).
+pub(crate) fn is_accepted_by(headers: &Headers) -> bool {
+    if !headers.contains(HeaderName::Accept) {
+        return true;
+    }
+    // An empty Accept takes nothing.
+    headers.list(HeaderName::Accept).is_ok_and(|ranges| {
+        ranges.iter().any(|range| {
+            let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            matches!(range.as_str(), "application/sdp" | "application/*" | "*/*")
+                // One of the parts of such a body is it.
+                || range.starts_with("multipart/")
+        })
+    })
+}
+
 fn read_multipart(body: &[u8], boundary: &str, alternative: bool) -> Body {
     let delimiter = format!("--{boundary}");
     let text = String::from_utf8_lossy(body);

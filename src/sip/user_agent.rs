@@ -14,7 +14,7 @@ use crate::io::{Action, Answer, ClientTx, Core, Event, FailCause, QuestionId, Se
 use crate::limits::RETRY_AFTER_SECS;
 use crate::message::{Request, Response};
 use crate::method::Method;
-use crate::sdp_body::Body;
+use crate::sdp_body::{self, Body};
 use crate::session::{Phase, Session};
 use crate::session_timer::UasTimer;
 use crate::source::{ConnId, Source};
@@ -219,6 +219,9 @@ impl UserAgent {
         }
         if !matches!(invite.headers.contact(), Ok(Some(_))) {
             return self.wire.answer(tx, StatusCode::BAD_REQUEST, &[], now);
+        }
+        if !sdp_body::is_accepted_by(&invite.headers) {
+            return self.wire.answer(tx, StatusCode::NOT_ACCEPTABLE, &[], now);
         }
         if self.wire.options.timer.judge_request(&invite.headers, None) == UasTimer::TooSmall {
             return self.wire.answer_too_small(tx, now);

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import socket
 import subprocess
@@ -10,24 +9,7 @@ import subprocess
 import pytest
 
 from edge_process import await_that
-
-CONFIGURATION = """
-[um]
-startup_mode = "tcp"
-tcp = ["127.0.0.1:5062"]
-runtime_directory = "run"
-[worker]
-startup_mode = "tcp"
-addresses = ["127.0.0.1"]
-rtp_ports = "20000-20099"
-[mailbox]
-[[gateway]]
-address = "127.0.0.1"
-dial_plan = "office"
-[[dial_plan]]
-name = "office"
-pilots = ["7000"]
-"""
+from um_process import configuration, running
 
 OFFER = """v=0
 o=- 1 1 IN IP4 127.0.0.1
@@ -49,7 +31,7 @@ def machine(lab):
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("um") / "postern.toml"
-    path.write_text(CONFIGURATION)
+    path.write_text(configuration())
     return path
 
 
@@ -68,20 +50,9 @@ def service(machine, binary, postern, file):
     """A UM service with both workers at work and one mailbox, 1001."""
     done = postern("mailbox", "add", "1001", "--name", "Alice Ng", "--config", file)
     assert done.returncode == 0, done.stderr
-    log_file = file.with_suffix(".log")
-    with open(log_file, "wb") as log:
-        process = machine.start(binary, "um", "--config", file, stdout=log, stderr=log)
-    try:
-        await_that(lambda: exchange(machine, 5062, request("OPTIONS", "7000", "ready", 1))[0] == 200, 40, "a UM service")
+    is_ready = lambda: exchange(machine, 5062, request("OPTIONS", "7000", "ready", 1))[0] == 200
+    with running(machine, binary, file, is_ready) as process:
         yield process
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        for pid in machine.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        assert "panicked" not in log_file.read_text(errors="replace")
 
 
 def request(method, user, call_id, number, body="", to_tag=""):

@@ -1,36 +1,21 @@
 """`postern um` on SIGHUP: the file is loaded again, whole or not at all, and fresh workers take over."""
 
 import contextlib
-import os
 import signal
 import socket
-import subprocess
 
 import pytest
 
 from edge_process import await_that
+from um_process import configuration, running
 
-CONFIGURATION = """
-[um]
-startup_mode = "tcp"
-tcp = ["127.0.0.1:5062"]
-max_calls = 7
-runtime_directory = "run"
+CONFIGURATION = configuration(
+    """max_calls = 7
 metrics = "127.0.0.1:9643"
 [um.recycle]
 interval_secs_min = 0
-[worker]
-startup_mode = "tcp"
-addresses = ["127.0.0.1"]
-rtp_ports = "20000-20099"
-[mailbox]
-[[gateway]]
-address = "127.0.0.1"
-dial_plan = "office"
-[[dial_plan]]
-name = "office"
-pilots = ["7000"]
 """
+)
 
 
 @pytest.fixture
@@ -49,20 +34,8 @@ def file(tmp_path):
 
 @pytest.fixture
 def service(machine, binary, file):
-    log_file = file.with_suffix(".log")
-    with open(log_file, "wb") as log:
-        process = machine.start(binary, "um", "--config", file, stdout=log, stderr=log)
-    try:
-        await_that(lambda: settled(machine), 40, "both workers")
+    with running(machine, binary, file, lambda: settled(machine)) as process:
         yield process
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        for pid in machine.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        assert "panicked" not in log_file.read_text(errors="replace")
 
 
 def metrics(machine):

@@ -1,11 +1,14 @@
 //! The messages of RFC 4475, each by the name the RFC gives it, with the outcome it asks for.
 
+use std::time::Instant;
+
 use postern_sip::fields::CSeq;
 use postern_sip::framer::{Frame, Framer};
-use postern_sip::inspect::Capabilities;
+use postern_sip::options::EndpointOptions;
 use postern_sip::parse::Malformed;
 use postern_sip::typed::Contacts;
-use postern_sip::{Message, Method, Request, Response, StatusCode, Uri};
+use postern_sip::user_agent_options::UserAgentOptions;
+use postern_sip::{Action, CallEvent, Core, Message, Method, Request, Response, StatusCode, Uri, UserAgent};
 
 macro_rules! vector {
     ($name:literal) => {
@@ -36,15 +39,20 @@ fn refused(bytes: &[u8]) -> u16 {
     malformed(bytes).answer().expect("no answer").status.code()
 }
 
-/// What a user agent of ours that knows calls but no extension says to a request that can be read.
-fn user_agent_says(request: &Request) -> Option<Response> {
-    let capabilities = Capabilities {
-        methods: vec![Method::Invite, Method::Ack, Method::Options, Method::Bye, Method::Cancel],
-        extensions: Vec::new(),
-        content_types: vec!["application/sdp".into()],
-        tel: false,
-    };
-    capabilities.refusal(request, Some("ours"))
+/// What a user agent of ours says to a datagram with these bytes; `None` when it is a call that somebody is to take.
+fn user_agent_says(bytes: &[u8]) -> Option<Response> {
+    let [here, there] = ["192.0.2.1:5060", "192.0.2.2:5060"].map(|address| address.parse().unwrap());
+    let endpoint = EndpointOptions { udp: vec![here], ..EndpointOptions::default() };
+    let mut agent = UserAgent::new(UserAgentOptions { endpoint, ..UserAgentOptions::default() }, [7; 32]);
+    agent.handle_datagram(here, there, bytes, Instant::now());
+    let answers = std::iter::from_fn(|| agent.poll_action()).filter_map(|action| match action {
+        Action::SendDatagram { bytes, .. } => Some(response(&bytes)),
+        _ => None,
+    });
+    let answers: Vec<Response> = answers.collect();
+    let calls = std::iter::from_fn(|| agent.poll_event()).filter(|event| matches!(event, CallEvent::Incoming { .. }));
+    assert_eq!(answers.len() + calls.count(), 1, "{answers:?}");
+    answers.into_iter().next()
 }
 
 fn status(response: Option<Response>) -> Option<u16> {
@@ -112,7 +120,7 @@ fn intmeth_takes_every_character_that_is_allowed() {
     assert_eq!(request.headers.call_id(), Ok("intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{"));
     assert_eq!(request.headers.max_forwards(), Ok(Some(255)));
     assert_eq!(request.headers.value("extensionHeader-!.%*+_`'~"), Some("\u{feff}\u{5927}\u{505c}\u{96fb}"));
-    assert_eq!(status(user_agent_says(&request)), Some(501));
+    assert_eq!(status(user_agent_says(vector!("intmeth"))), Some(501));
 }
 
 #[test]
@@ -190,7 +198,7 @@ fn semiuri_a_semicolon_before_the_at_sign_belongs_to_the_user() {
     assert_eq!(uri.user().unwrap(), "user;par=u@example.net");
     assert!(uri.params().is_empty());
     assert_eq!(request.headers.list("Accept").unwrap().len(), 6);
-    assert_eq!(status(user_agent_says(&request)), None);
+    assert_eq!(status(user_agent_says(vector!("semiuri"))), Some(200));
 }
 
 #[test]
@@ -295,7 +303,7 @@ fn escruri_headers_in_a_request_uri_are_refused() {
 fn baddate_a_date_that_nobody_reads_harms_nobody() {
     let request = request(vector!("baddate"));
     assert_eq!(request.headers.value("Date"), Some("Fri, 01 Jan 2010 16:00:00 EST"));
-    assert_eq!(status(user_agent_says(&request)), None);
+    assert_eq!(status(user_agent_says(vector!("baddate"))), None);
 }
 
 #[test]
@@ -339,7 +347,7 @@ fn bigcode_a_status_code_beyond_699_makes_a_response_be_dropped() {
 fn badbranch_a_branch_of_nothing_but_the_cookie_identifies_nothing() {
     let request = request(vector!("badbranch"));
     assert_eq!(request.headers.top_via().unwrap().unique_branch(), None);
-    assert_eq!(status(user_agent_says(&request)), None);
+    assert_eq!(status(user_agent_says(vector!("badbranch"))), Some(200));
 }
 
 // Section 3.3: application layer.
@@ -354,12 +362,12 @@ fn insuf_missing_headers_are_refused() {
 
 #[test]
 fn unkscm_an_unknown_scheme_of_the_request_uri_gets_416() {
-    assert_eq!(status(user_agent_says(&request(vector!("unkscm")))), Some(416));
+    assert_eq!(status(user_agent_says(vector!("unkscm"))), Some(416));
 }
 
 #[test]
 fn novelsc_a_known_scheme_of_another_protocol_gets_416() {
-    assert_eq!(status(user_agent_says(&request(vector!("novelsc")))), Some(416));
+    assert_eq!(status(user_agent_says(vector!("novelsc"))), Some(416));
 }
 
 #[test]
@@ -368,13 +376,13 @@ fn unksm2_unknown_schemes_elsewhere_can_be_read() {
     assert!(matches!(request.headers.to().unwrap().uri, Uri::Other { scheme, .. } if scheme == "isbn"));
     assert!(matches!(request.headers.from().unwrap().uri, Uri::Other { scheme, .. } if scheme == "http"));
     assert_eq!(request.headers.from_tag().as_deref(), Some("3234233"));
-    assert_eq!(status(user_agent_says(&request)), Some(405), "there is no registrar");
+    assert_eq!(status(user_agent_says(vector!("unksm2"))), Some(405), "there is no registrar");
 }
 
 #[test]
 fn bext01_unknown_required_extensions_get_420_and_are_named() {
     let request = request(vector!("bext01"));
-    let refusal = user_agent_says(&request).unwrap();
+    let refusal = user_agent_says(vector!("bext01")).unwrap();
     assert_eq!(refusal.status, StatusCode::BAD_EXTENSION);
     assert_eq!(refusal.headers.value("Unsupported"), Some("nothingSupportsThis, nothingSupportsThisEither"));
     assert_eq!(request.headers.proxy_required().len(), 2);
@@ -382,16 +390,16 @@ fn bext01_unknown_required_extensions_get_420_and_are_named() {
 
 #[test]
 fn invut_an_unknown_type_of_body_gets_415_with_what_is_known() {
-    let refusal = user_agent_says(&request(vector!("invut"))).unwrap();
+    let refusal = user_agent_says(vector!("invut")).unwrap();
     assert_eq!(refusal.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    assert_eq!(refusal.headers.value("Accept"), Some("application/sdp"));
+    assert!(refusal.headers.value("Accept").unwrap().contains("application/sdp"));
 }
 
 #[test]
 fn regaut01_credentials_of_an_unknown_scheme_are_kept_for_who_asks() {
     let request = request(vector!("regaut01"));
     assert_eq!(request.headers.value("Authorization"), Some("NoOneKnowsThisScheme opaque-data=here"));
-    assert_eq!(status(user_agent_says(&request)), Some(405), "there is no registrar");
+    assert_eq!(status(user_agent_says(vector!("regaut01"))), Some(405), "there is no registrar");
 }
 
 #[test]
@@ -419,7 +427,7 @@ fn bcast_a_response_with_a_via_more_than_we_sent_shows_it() {
 fn zeromf_no_forwards_left_does_not_hinder_who_is_meant() {
     let request = request(vector!("zeromf"));
     assert_eq!(request.headers.max_forwards(), Ok(Some(0)));
-    assert_eq!(status(user_agent_says(&request)), None);
+    assert_eq!(status(user_agent_says(vector!("zeromf"))), Some(200));
 }
 
 #[test]
@@ -444,7 +452,7 @@ fn regescrt_headers_of_a_contact_uri_are_unescaped_by_name() {
 
 #[test]
 fn sdp01_a_sender_that_takes_no_description_gets_406() {
-    assert_eq!(status(user_agent_says(&request(vector!("sdp01")))), Some(406));
+    assert_eq!(status(user_agent_says(vector!("sdp01"))), Some(406));
 }
 
 // Section 3.4: backward compatibility.

@@ -1,5 +1,7 @@
 //! The router over loopback, between gateways and UM services of the test's own.
 
+#[path = "../../../transport/tests/loopback/authority.rs"]
+mod authority;
 mod harness;
 mod health;
 mod proxy;

@@ -4,38 +4,10 @@ use std::path::Path;
 
 use postern_config::Source as ConfigSource;
 use postern_sip::Method;
-use postern_transport::{ClientCertificates, Listening, TlsIdentity};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use postern_transport::Listening;
 
+use crate::authority::Authority;
 use crate::harness::*;
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn identity(&self, name: &str) -> TlsIdentity {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        TlsIdentity {
-            certificate: certificate.pem().into_bytes(),
-            private_key: key.serialize_pem().into_bytes(),
-            ca: self.pem.clone().into_bytes(),
-            client_certificates: ClientCertificates::Required,
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_call_by_tls_goes_on_by_tls_to_a_proved_name_or_not_at_all() {
@@ -60,7 +32,7 @@ async fn a_call_by_tls_goes_on_by_tls_to_a_proved_name_or_not_at_all() {
     let source = ConfigSource::text("router.toml", &text, Path::new("/nonexistent"))
         .with_file("a.pem", own.certificate)
         .with_file("a.key", own.private_key)
-        .with_file("ca.pem", authority.pem.clone());
+        .with_file("ca.pem", authority.roots());
     let router = Router::run(source).await;
     router.until_options_say(200).await;
 

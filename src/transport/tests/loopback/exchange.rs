@@ -4,6 +4,7 @@ use postern_sip::options::EndpointOptions;
 use postern_sip::{Method, Transport as Protocol};
 use postern_transport::{Hosts, Listening, TransportOptions};
 
+use crate::authority::Authority;
 use crate::harness::*;
 
 fn status(answer: Option<(postern_sip::Response, postern_sip::Source)>) -> u16 {

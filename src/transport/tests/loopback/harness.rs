@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use postern_sip::options::EndpointOptions;
 use postern_sip::{Endpoint, Event, Method, Request, Response, SipUri, Source, StatusCode, Target, Uri};
-use postern_transport::{ClientCertificates, Hosts, Listening, Report, TlsIdentity, Transport, TransportOptions};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use postern_transport::{Hosts, Listening, Report, TlsIdentity, Transport, TransportOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -53,40 +52,6 @@ pub fn hosts(entries: &[(&str, &[&str])]) -> Hosts {
         .map(|(name, list)| (name.to_string(), list.iter().map(|address| address.parse().unwrap()).collect()))
         .collect();
     Hosts { addresses, ..Hosts::default() }
-}
-
-/// A certificate authority.
-pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    pub fn new() -> Authority {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// An identity of this name that trusts the same authority.
-    pub fn identity(&self, name: &str) -> TlsIdentity {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        TlsIdentity {
-            certificate: certificate.pem().into_bytes(),
-            private_key: key.serialize_pem().into_bytes(),
-            ca: self.pem.clone().into_bytes(),
-            client_certificates: ClientCertificates::Required,
-        }
-    }
-
-    /// What trusts this authority but shows nothing.
-    pub fn roots(&self) -> Vec<u8> {
-        self.pem.clone().into_bytes()
-    }
 }
 
 pub struct Party {

@@ -1,5 +1,6 @@
 //! Two endpoints and others over loopback: TCP, TLS, UDP, DNS, slow and hostile peers, SIPp.
 
+mod authority;
 mod dns;
 mod exchange;
 mod harness;

@@ -7,6 +7,7 @@ use postern_transport::{ClientCertificates, Hosts, Listening, Report, TlsIdentit
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::authority::Authority;
 use crate::harness::*;
 
 fn client(identity: TlsIdentity) -> Party {

@@ -1,5 +1,7 @@
 //! A UM service over loopback, with processes that stand in for workers: redirects, failures, adoption, recycles.
 
+#[path = "../../../transport/tests/loopback/authority.rs"]
+mod authority;
 mod calls;
 mod lab;
 mod lives;

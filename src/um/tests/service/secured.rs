@@ -7,41 +7,12 @@ use postern_config::{Role, load_role};
 use postern_sip::options::EndpointOptions;
 use postern_sip::{Endpoint, Event, Method, Request, Response, Target, Uri};
 use postern_slots::Slot;
-use postern_transport::{ClientCertificates, TlsIdentity, Transport, TransportOptions};
+use postern_transport::{TlsIdentity, Transport, TransportOptions};
 use postern_um::{Origin, Stop, run};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::authority::Authority;
 use crate::lab::{Lab, eventually};
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn identity(&self, name: &str, last_year: i32) -> TlsIdentity {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        params.not_after = date_time_ymd(last_year, 1, 1);
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        TlsIdentity {
-            certificate: certificate.pem().into_bytes(),
-            private_key: key.serialize_pem().into_bytes(),
-            ca: self.pem.clone().into_bytes(),
-            client_certificates: ClientCertificates::Required,
-        }
-    }
-}
 
 /// A service that runs from a file in the lab's directory, with TLS alone.
 struct Secured {
@@ -94,9 +65,9 @@ digits = 4
 "#
         );
         let secured = Self { lab, authority, _stops: mpsc::channel(1).0 };
-        secured.write("ca.pem", secured.authority.pem.as_bytes());
-        secured.install(&secured.authority.identity("localhost", 2041));
-        secured.install_as("router", &secured.authority.identity("router.example.test", 2041));
+        secured.write("ca.pem", &secured.authority.roots());
+        secured.install(&secured.authority.identity("localhost"));
+        secured.install_as("router", &secured.authority.identity("router.example.test"));
         let path = secured.write("postern.toml", text.as_bytes());
         let loaded = load_role(&path, &[], Role::Um).unwrap_or_else(|faults| panic!("{faults:?}"));
         let (stops, told) = mpsc::channel(4);
@@ -133,7 +104,7 @@ digits = 4
     }
 
     fn gateway(&self, name: &str) -> Gateway {
-        let tls = Some(self.authority.identity(name, 2041));
+        let tls = Some(self.authority.identity(name));
         let transport = Transport::bind(TransportOptions { tls, ..TransportOptions::default() }).expect("bound");
         Gateway { transport, endpoint: Endpoint::new(EndpointOptions::default(), [7; 32]), asked: 0 }
     }
@@ -220,7 +191,7 @@ async fn a_new_certificate_is_shown_at_once_and_recycles_the_workers() {
     let expiry = |unix_secs: u64| format!("postern_um_certificate_expiry_timestamp_seconds {unix_secs}");
     assert!(service.metric(&expiry(2_240_611_200)).await, "2041");
     let pids = Slot::BOTH.map(|slot| service.lab.pid(slot));
-    service.install(&service.authority.identity("localhost", 2042));
+    service.install(&service.authority.identity_until("localhost", 2042));
     eventually(async || service.metric(&expiry(2_272_147_200)).await).await;
     eventually(async || service.metric("postern_um_recycles_total{cause=\"certificate\"} 1").await).await;
     eventually(async || Slot::BOTH.into_iter().zip(pids).all(|(slot, pid)| service.lab.pid(slot) != pid)).await;
@@ -234,7 +205,7 @@ async fn a_new_certificate_of_another_role_leaves_the_workers_alone() {
     let pids = Slot::BOTH.map(|slot| service.lab.pid(slot));
     // By the second time a recycle of the first would have begun.
     for applied in [1, 2] {
-        service.install_as("router", &service.authority.identity("router.example.test", 2042));
+        service.install_as("router", &service.authority.identity_until("router.example.test", 2042));
         let line = format!("postern_um_configuration_reloads_total{{result=\"applied\"}} {applied}");
         eventually(async || service.metric(&line).await).await;
     }
@@ -253,7 +224,7 @@ async fn what_needs_a_restart_of_workers_is_refused_and_they_stay() {
         let text = std::fs::read_to_string(service.lab.directory.join("postern.toml")).expect("own file");
         service.write("postern.toml", text.replace(from, to).as_bytes());
         // The same in another file: certificates are watched, the configuration is not.
-        service.write("ca.pem", service.authority.pem.as_bytes());
+        service.write("ca.pem", &service.authority.roots());
         let refused = "postern_um_configuration_reloads_total{result=\"refused\"} 1";
         eventually(async || service.metric(refused).await).await;
         assert_eq!(Slot::BOTH.map(|slot| service.lab.pid(slot)), pids, "{named}");
