@@ -57,6 +57,9 @@ pub const CALL_MESSAGES_MAX: usize = 64;
 /// Retry-After of a worker that takes no calls: a gateway sends nothing while it lasts.
 pub const RETRY_AFTER_SECS: u32 = 2;
 
+/// How long a worker that leaves waits for what its peers still have to say on calls that it has ended.
+pub const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How long a worker waits for its predecessor in the slot to end.
 pub const LOCK_TIME: Duration = Duration::from_secs(1);
 

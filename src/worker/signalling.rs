@@ -80,7 +80,7 @@ impl Signalling {
     pub(crate) async fn run(mut self) {
         let (commands, mut asked) = mpsc::channel(limits::CALL_COMMANDS_MAX);
         let mut calls: HashMap<CallHandle, Running> = HashMap::new();
-        let mut leaving = false;
+        let mut leaving: Option<Instant> = None;
         let mut look = interval(limits::LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.agent.set_tracing(true);
@@ -88,9 +88,10 @@ impl Signalling {
             tokio::select! {
                 () = self.transport.drive(&mut self.agent) => {}
                 Some((handle, command)) = asked.recv() => self.carry_out(handle, command, &mut calls),
-                changed = self.duty.changed(), if !leaving => {
-                    leaving = changed.is_err() || *self.duty.borrow() == Duty::Leaving;
-                    self.on_duty(leaving, &mut calls);
+                changed = self.duty.changed(), if leaving.is_none() => {
+                    let leaves = changed.is_err() || *self.duty.borrow() == Duty::Leaving;
+                    leaving = leaves.then(Instant::now);
+                    self.on_duty(leaves, &mut calls);
                 }
                 turn = turn(&mut self.desk) => self.on_turn(turn),
                 _ = look.tick() => self.shared.meters.read(&self.agent, &self.shared.ports),
@@ -103,7 +104,9 @@ impl Signalling {
                 self.shared.meters.on_message(&traced);
                 self.shared.stories.note_sip(&traced);
             }
-            if leaving && calls.is_empty() {
+            // A BYE may still wait for the caller's ACK, or for its answer.
+            let are_gone = |since: Instant| self.agent.calls() == 0 || since.elapsed() >= limits::FAREWELL;
+            if leaving.is_some_and(are_gone) && calls.is_empty() {
                 self.transport.close(&mut self.agent).await;
                 let shared = self.shared;
                 // Only a panic of the writer's could fail it.

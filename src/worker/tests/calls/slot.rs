@@ -10,7 +10,7 @@ use postern_slots::limits::VERSION;
 use postern_slots::{CallKey, Contacts, FromWorker, Lines, Readiness, Slot, Status, ToWorker, encode};
 use postern_worker::{Seat, SeatError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::Lab;
@@ -146,6 +146,44 @@ async fn a_retired_worker_hangs_up_and_ends() {
     service.say(&ToWorker::Retire).await;
     phone.listen("the worker hangs up", |heard| heard.ended.is_some()).await;
     timeout(postern_slots::limits::RETIRE_TIME, &mut lab.worker.task).await.unwrap().unwrap();
+}
+
+/// What comes on this connection up to and with these words.
+async fn read_until(stream: &mut TcpStream, words: &str) -> String {
+    let mut heard = String::new();
+    while !heard.contains(words) {
+        let mut bytes = [0; 4096];
+        let read = timeout(Duration::from_secs(10), stream.read(&mut bytes)).await.expect(words).unwrap();
+        assert!(read > 0, "closed before {words}: {heard}");
+        heard.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+    }
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_worker_hangs_up_on_a_caller_whose_ack_comes_late() {
+    let lab = lab().await;
+    let mut service = Service::greet(&lab).await;
+    let mut phone = TcpStream::connect(("127.0.0.1", lab.port)).await.unwrap();
+    let own = phone.local_addr().unwrap();
+    let request = |method: &str, to_tag: &str, body: &str| {
+        format!(
+            "{method} sip:1001@127.0.0.1:{} SIP/2.0\r\nVia: SIP/2.0/TCP {own};branch=z9hG4bK{method}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:2002@127.0.0.1>;tag=a\r\nTo: <sip:1001@127.0.0.1>{to_tag}\r\n\
+             Call-ID: late\r\nCSeq: 1 {method}\r\nContact: <sip:2002@{own};transport=tcp>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+            lab.port,
+            body.len()
+        )
+    };
+    let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n";
+    phone.write_all(request("INVITE", "", offer).as_bytes()).await.unwrap();
+    let answer = read_until(&mut phone, "m=audio").await;
+    let tag = answer.split("\r\nTo: ").last().unwrap().split("\r\n").next().unwrap().split_once(";tag=").unwrap().1;
+    service.say(&ToWorker::Retire).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    phone.write_all(request("ACK", &format!(";tag={tag}"), "").as_bytes()).await.unwrap();
+    read_until(&mut phone, "BYE sip:2002@").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
