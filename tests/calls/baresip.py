@@ -41,8 +41,9 @@ class Baresip:
             "audio_txmode thread",
             "audio_srate 8000-8000",
             "audio_channels 1-1",
-            "audio_buffer 20-160",
-            "jitter_buffer_delay 2-10",
+            # What a loaded machine holds up is late, and not lost.
+            "audio_buffer 20-2000",
+            "jitter_buffer_delay 2-50",
             f"ctrl_tcp_listen 127.0.0.1:{CONTROL}",
             f"snd_path {self.directory}",
             "rtp_ports 30000-30100",
@@ -69,7 +70,7 @@ class Baresip:
             command = with_names(self.directory, self._dns, command)
         self._output = open(self.directory / "output", "wb")
         environment = os.environ | {"HOME": str(self.directory)}
-        self.process = self.host.start(*command, stdout=self._output, stderr=subprocess.STDOUT, env=environment)
+        self.process = self.host.start_in_time(*command, stdout=self._output, stderr=subprocess.STDOUT, env=environment)
         self._control = await_that(self._connect, what=f"baresip of {self.user}")
         return self
 
@@ -148,9 +149,9 @@ class Baresip:
         self.call(target)
         self.await_end()
 
-    def await_sound(self, secs, timeout=30.0):
-        """Waits until it has heard so much; what it says began at the same time."""
-        await_that(lambda: len(self.heard()) >= secs * speech.RATE, timeout, f"{secs} s of media", interval=0.1)
+    def await_said(self, secs, timeout=30.0):
+        """Waits until so much of what it says has left."""
+        await_that(lambda: len(self._dumped("enc")) >= secs * speech.RATE, timeout, f"{secs} s of words", interval=0.1)
 
     def log_on(self):
         """Gives the PIN of the call's owner and asks for new messages."""
@@ -171,7 +172,10 @@ class Baresip:
 
     def heard(self):
         """Everything that was received in the calls so far."""
-        paths = sorted(glob.glob(str(self.directory / "dump-*-dec.wav")), key=os.path.getmtime)
+        return self._dumped("dec")
+
+    def _dumped(self, which):
+        paths = sorted(glob.glob(str(self.directory / f"dump-*-{which}.wav")), key=os.path.getmtime)
         parts = [speech.read_wav(path)[0] for path in paths]
         return speech.numpy.concatenate(parts) if parts else speech.silence(0)
 

@@ -9,6 +9,7 @@ import subprocess
 import numpy
 
 import speech
+from natlab import ahead
 
 PORT = 5060
 
@@ -208,7 +209,7 @@ class Gateway:
         command = [shutil.which("sipp"), target, "-sf", scenario, "-t", "t1", "-m", "1", "-i", self.address, "-p", PORT, "-mi", self.address]
         command += ["-nostdin", "-trace_msg", "-message_file", trace, "-trace_err", "-error_file", self.directory / "errors.log"]
         command += ["-timeout", f"{timeout - 5}s", "-recv_timeout", "15000", *options]
-        done = self.host.run(*command, timeout=timeout, cwd=self.directory)
+        done = self.host.run(*ahead(), *command, timeout=timeout, cwd=self.directory)
         self.messages = trace.read_text(errors="replace") if trace.exists() else ""
         assert done.returncode == 0, f"SIPp ended with {done.returncode}\n{done.stdout[-1500:]}\n{self.messages[-6000:]}"
         return self.messages

@@ -55,7 +55,7 @@ class Linphone:
         # Without it there is no database, and without that no start.
         (self.directory / ".local/share/linphone").mkdir(parents=True)
         self._output = open(self.directory / "output", "wb")
-        self.process = self.host.start(
+        self.process = self.host.start_in_time(
             *("linphonec", "-c", self.directory / "rc", "-d", "6", "-l", self.directory / "log"),
             stdin=subprocess.PIPE,
             stdout=self._output,

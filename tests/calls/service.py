@@ -64,7 +64,7 @@ class Role(Edge):
         self.write()
         command = with_names(self.directory, A.INSIDE, [*prefix, self.binary, self.role, "--config", self.file])
         with open(self.log_file, "ab") as log:
-            self.process = self.host.start(*command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = self.host.start_in_time(*command, stdout=log, stderr=subprocess.STDOUT)
         return self
 
     def telemetry(self):

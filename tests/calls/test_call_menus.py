@@ -54,7 +54,7 @@ def test_callers_hear_the_greeting_that_the_owner_recorded(service, phones, word
     owner.press(PIN + "#")
     owner.press("61")
     # It speaks eight seconds into its media; by then the tone is long over.
-    owner.await_sound(8 + len(greeting) / speech.RATE + 0.5)
+    owner.await_said(8 + len(greeting) / speech.RATE + 0.5)
     owner.press("#")
     time.sleep(0.5)
     owner.press("1")

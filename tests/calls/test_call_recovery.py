@@ -29,7 +29,7 @@ def speaking(phones, user, target, said, host=FIRST, **options):
     """A caller in the middle of the words."""
     caller = phones(Baresip, *host, user, **options).start(speech.after_greeting(said, GREETING_SECS))
     caller.call(target)
-    caller.await_sound(GREETING_SECS + SPOKEN_SECS)
+    caller.await_said(GREETING_SECS + SPOKEN_SECS)
     return caller
 
 

@@ -6,6 +6,7 @@ can remove what a killed one left behind.
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import socket
@@ -16,6 +17,13 @@ import time
 RUN = "/run/netns"
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@functools.cache
+def ahead():
+    """What makes a command run ahead of others; nothing where the system does not let us."""
+    command = ("chrt", "--rr", "1")
+    return command if subprocess.run([*command, "true"], capture_output=True).returncode == 0 else ()
 
 
 def _setns(descriptor):
@@ -86,6 +94,10 @@ class Namespace:
             | options,
             timeout=timeout,
         )
+
+    def start_in_time(self, *command, **options):
+        """As `start`, ahead of what others run: who makes or carries sound does not wait for a machine that is loaded."""
+        return self.start(*ahead(), *command, **options)
 
     def start(self, *command, **options):
         """Starts a process in here; it dies with its parent thread's process group only by `stop`."""

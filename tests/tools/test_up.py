@@ -12,6 +12,7 @@ import time
 import pytest
 
 from edge_process import await_that
+from natlab import ahead
 
 
 @pytest.fixture
@@ -167,10 +168,6 @@ def test_two_at_once_find_ports_of_their_own(laptop, up, binary, tmp_path):
         process.wait(5)
 
 
-# A phone plays what comes at the time at which it comes: what other tests take from the machine would be heard. The
-# workers inherit it.
-IN_TIME = ("chrt", "--rr", "1")
-
 STEPS = [
     "every role is up, and a worker is ready",
     "a token service for the phone",
@@ -201,7 +198,8 @@ def scratch(tmp_path):
 
 def test_try_leaves_a_message_and_hears_it_again(laptop, binary, tmp_path, scratch):
     environment = os.environ | {"TMPDIR": str(scratch)}
-    done = laptop.run(*IN_TIME, binary, "up", "--try", env=environment, cwd=tmp_path, timeout=100)
+    # A phone plays what comes at the time at which it comes: what other tests take from the machine would be heard.
+    done = laptop.run(*ahead(), binary, "up", "--try", env=environment, cwd=tmp_path, timeout=100)
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
     passed = [re.match(r" *(\d+\.\d\d) s  passed  (.*)$", line) for line in lines]

@@ -96,5 +96,5 @@ def test_a_file_that_cannot_apply_changes_nothing_and_is_told(machine, service, 
     await_that(lambda: refused in metrics(machine), 20, "a refusal")
     assert "postern_um_calls_max 7" in metrics(machine) and settled(machine)
     assert workers(file) == former
-    log = file.with_suffix(".log").read_text()
-    assert any("reload refused" in line and told in line for line in log.splitlines()), log
+    log = lambda: file.with_suffix(".log").read_text().splitlines()
+    await_that(lambda: any("reload refused" in line and told in line for line in log()), what="a line in the log")
