@@ -103,14 +103,22 @@ class Service:
         self.await_routes()
         return self
 
-    def await_routes(self):
-        """Waits until both routers have found the UM service healthy by each of its transports."""
-        for router in (self.router, self.gate):
+    def await_routes(self, *routers):
+        """Waits until these routers, or both, have found the UM service healthy by each of its transports."""
+        for router in routers or (self.router, self.gate):
             healthy = lambda: router.metrics().sum("postern_router_um_services", health="healthy")
             await_that(lambda: healthy() == 2, what="the health of the UM service")
 
     def _role(self, role, name, host, config, metrics):
         return Role(role, name, self.office.host(host), self.directory, config, metrics)
+
+    def another_router(self, name, address, mode, **more):
+        """One more router beside the first, on the port of this address and for TLS on the next; whoever asks for it
+        starts and stops it."""
+        host, _, port = address.rpartition(":")
+        table = self._router_table("router", [address], [f"{host}:{int(port) + 1}"], mode)
+        table |= {"metrics": "127.0.0.1:9652"} | more
+        return self._role("router", name, "router", self._shared() | {"router": table}, table["metrics"])
 
     def start_edge(self, name):
         """Starts the edge on this host: `edge` or `edge-second`."""
