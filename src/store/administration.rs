@@ -122,7 +122,9 @@ impl SqliteStore {
 
     async fn listed(&self) -> Result<Vec<Listed>, Fault> {
         let rows = sqlx::query(
-            "SELECT m.*, (SELECT COUNT(*) FROM messages WHERE mailbox = m.id AND state = ?1) AS new_messages,
+            "SELECT m.id, m.plan, m.name, m.language, m.time_zone, m.operator, m.quota_messages, m.quota_secs,
+                 m.greeting, m.wrong_pins,
+                 (SELECT COUNT(*) FROM messages WHERE mailbox = m.id AND state = ?1) AS new_messages,
                  (SELECT COUNT(*) FROM messages WHERE mailbox = m.id AND state = ?2) AS saved_messages
              FROM mailboxes m ORDER BY plan, name, id LIMIT ?3",
         )

@@ -26,7 +26,9 @@ pub(crate) fn time_of(row: &SqliteRow, column: &str) -> Result<Timestamp, Fault>
 impl SqliteStore {
     pub(crate) async fn mailbox_at(&self, plan: &PlanName, address: &Address) -> Result<Option<Mailbox>, Fault> {
         let row = sqlx::query(
-            "SELECT m.* FROM mailboxes m JOIN addresses a ON a.mailbox = m.id WHERE a.plan = ? AND a.address = ?",
+            "SELECT m.id, m.plan, m.name, m.language, m.time_zone, m.operator, m.quota_messages, m.quota_secs,
+                 m.greeting
+             FROM mailboxes m JOIN addresses a ON a.mailbox = m.id WHERE a.plan = ? AND a.address = ?",
         )
         .bind(&plan.0)
         .bind(address.to_string())
@@ -38,7 +40,7 @@ impl SqliteStore {
         }
     }
 
-    /// The mailbox of a whole row, with its addresses and greetings.
+    /// The mailbox of a row, with its addresses and greetings.
     pub(crate) async fn mailbox_of(&self, row: &SqliteRow) -> Result<Mailbox, Fault> {
         let id = id_of(row, "id")?;
         let addresses = sqlx::query("SELECT address FROM addresses WHERE mailbox = ? ORDER BY rank")

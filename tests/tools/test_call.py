@@ -152,7 +152,7 @@ def test_a_call_that_nobody_knows_is_told_so(service, postern, file):
 
 def test_workers_that_are_not_there_are_told_with_the_remedy(postern, tmp_path):
     file = tmp_path / "postern.toml"
-    file.write_text(CONFIGURATION)
+    file.write_text(configuration())
     for arguments in (["call"], ["call", "some@call"]):
         done = postern(*arguments, "--config", file)
         assert done.returncode == 1 and done.stdout == ""

@@ -1,6 +1,4 @@
 //! A certificate authority for tests of mutual TLS, here and in the rooms above.
-// Not every test asks for everything.
-#![allow(dead_code)]
 
 use postern_transport::{ClientCertificates, TlsIdentity};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
