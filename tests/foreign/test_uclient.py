@@ -90,7 +90,7 @@ def outputs(lab, edge, echo_peer, tool, today):
             kind, arguments, server = FORMS[name]
             command = [client, "-u", name, "-W", SECRET, "-n", MESSAGES, "-m", CLIENTS, *arguments, server]
             file = open(edge.directory / f"uclient-{name}.txt", "w+", errors="replace")
-            process = lab.endpoint("a", kind).start(*command, stdout=file, stderr=subprocess.STDOUT, env=today)
+            process = lab.endpoint("a", kind).start_in_time(*command, stdout=file, stderr=subprocess.STDOUT, env=today)
             running[name] = process, file, time.monotonic() + 100
         for name, (process, file, deadline) in list(running.items()):
             if process.poll() is None and time.monotonic() > deadline:
@@ -113,6 +113,10 @@ def test_uclient_gets_every_message_back(outputs, edge, form):
     assert counts and lost, f"no result:\n{output[-2000:]}"
     sent, received = map(int, counts[-1])
     drops = {labels: value for (name, labels), value in edge.metrics().series.items() if "drops" in name and value}
+    if form == "abrupt_disconnect" and sent < MESSAGES * CLIENTS:
+        # It finds itself late, and leaves without a word: what was under way is its own loss.
+        assert received + int(lost[-1]) == sent, output[-1500:]
+        return
     assert (sent, received, int(lost[-1])) == (MESSAGES * CLIENTS, MESSAGES * CLIENTS, 0), f"{drops}\n{output[-1500:]}"
 
 
