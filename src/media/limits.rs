@@ -51,8 +51,8 @@ pub const DIGIT_MAX: Duration = Duration::from_millis(8_000);
 /// End packets of a digit (RFC 4733 section 2.5.1.4).
 pub const DIGIT_ENDS: u8 = 3;
 
-/// Packets that a jitter buffer holds.
-pub const JITTER_SLOTS: usize = 64;
+/// Packets that a jitter buffer holds: of 20 ms each, the longest delay, and more than a second that comes at once.
+pub const JITTER_SLOTS: usize = 128;
 
 /// How long the first packet waits before it is played: jitter below it costs nothing.
 pub const PLAYOUT_DELAY: Duration = Duration::from_millis(80);

@@ -34,7 +34,7 @@ pub const RECORDED_PIECE: Duration = Duration::from_millis(100);
 pub const UNSETTLED_MAX: Duration = postern_media::limits::PLAYOUT_DELAY_MAX;
 
 /// Frames that a recording takes at its end of what was not yet due: more than the jitter buffer holds.
-pub const REST_FRAMES_MAX: usize = 100;
+pub const REST_FRAMES_MAX: usize = 150;
 
 /// Pieces of recorded audio that wait for the disk; more is a disk that does not keep up.
 pub const RECORDED_PIECES_MAX: usize = 64;
