@@ -265,7 +265,7 @@ class Service:
         for pid in self.office.host("inside").pids():
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             if b"worker" in command[:3] and b"--slot" in command:
                 found[command[command.index(b"--slot") + 1].decode()] = pid
