@@ -51,13 +51,13 @@ pub const DIGIT_MAX: Duration = Duration::from_millis(8_000);
 /// End packets of a digit (RFC 4733 section 2.5.1.4).
 pub const DIGIT_ENDS: u8 = 3;
 
-/// Packets that a jitter buffer holds: of 20 ms each, the longest delay, and more than a second that comes at once.
-pub const JITTER_SLOTS: usize = 128;
+/// Packets that a jitter buffer holds: of 20 ms each, five seconds, as much as may come at once while somebody records.
+pub const JITTER_SLOTS: usize = 256;
 
 /// How long the first packet waits before it is played: jitter below it costs nothing.
 pub const PLAYOUT_DELAY: Duration = Duration::from_millis(80);
 
-/// Longest delay that jitter may build up; what comes later still is dropped.
+/// Longest delay that jitter may build up, unless somebody records; what comes later still is dropped.
 pub const PLAYOUT_DELAY_MAX: Duration = Duration::from_millis(1_000);
 
 /// Time to spare of the latest packet, over some seconds, beyond which silence is shortened.

@@ -24,7 +24,7 @@ const DELAY: u32 = limits::PLAYOUT_DELAY.as_millis() as u32 * PER_MS;
 const DELAY_MAX: u32 = limits::PLAYOUT_DELAY_MAX.as_millis() as u32 * PER_MS;
 const SPARE_MAX: u32 = limits::PLAYOUT_SPARE_MAX.as_millis() as u32 * PER_MS;
 
-/// A packet whose timestamp is off by more than this is of another timeline.
+/// A packet that is off by more than this is of another timeline.
 const MISFIT: u32 = 1_000 * PER_MS;
 const MISFITS_MAX: u32 = 3;
 
@@ -53,6 +53,8 @@ pub struct Playout {
     unsettled: u32,
     /// Units owed before the last frame that it showed to be of no time of the sender's.
     superfluous: u32,
+    /// The same, of the frame to come: the last one was itself waited for.
+    carried: u32,
     /// Nothing is left out to make the delay shorter.
     keeps_all: bool,
 }
@@ -64,14 +66,19 @@ struct Clock {
     /// When the first packet's time comes.
     start: u32,
     owed: u32,
-    /// Of what was owed, what was not lost but waited for.
-    waited: u32,
-    last_transit: Option<u32>,
+    last: Option<Arrival>,
     misfits: u32,
     /// Earliest and latest transit of this window and of the one before.
     windows: [Option<Window>; 2],
     late: u32,
     since_shrink: u32,
+}
+
+/// The packet that came last.
+#[derive(Clone, Copy)]
+struct Arrival {
+    timestamp: u32,
+    transit: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -89,17 +96,20 @@ fn after(a: u32, b: u32) -> bool {
 }
 
 impl Clock {
-    /// Notes how long a packet was under way; `false` when it does not belong to this timeline.
-    fn arrived(&mut self, timestamp: u32, now: u32) -> bool {
+    /// Notes how long a packet was under way; `false` when it does not belong to this timeline. With `waits`, one that
+    /// goes on where the last one ended belongs to it, however late it comes.
+    fn arrived(&mut self, timestamp: u32, now: u32, waits: bool) -> bool {
         let transit = now.wrapping_sub(timestamp);
-        if let Some(last) = self.last_transit
-            && (transit.wrapping_sub(last) as i32).unsigned_abs() > MISFIT
+        let is_off = |a: u32, b: u32| (a.wrapping_sub(b) as i32).unsigned_abs() > MISFIT;
+        if let Some(last) = self.last
+            && is_off(transit, last.transit)
+            && !(waits && !is_off(timestamp, last.timestamp))
         {
             self.misfits += 1;
             return false;
         }
         self.misfits = 0;
-        self.last_transit = Some(transit);
+        self.last = Some(Arrival { timestamp, transit });
         match &mut self.windows[0] {
             Some(window) if now.wrapping_sub(window.opened) < WINDOW => {
                 if after(transit, window.latest) {
@@ -143,16 +153,17 @@ impl Clock {
         }
     }
 
-    /// Moves the cursor over the time owed, now that `timestamp` is to be played next.
-    fn settle(&mut self, timestamp: u32, now: u32) {
-        let Some(cursor) = self.cursor else { return };
+    /// Moves the cursor over the time owed, now that `timestamp` is to be played next. Answers how much of it was not
+    /// lost but waited for. With `waits` there is no longest delay.
+    fn settle(&mut self, timestamp: u32, now: u32, waits: bool) -> u32 {
+        let Some(cursor) = self.cursor else { return 0 };
         let ahead = timestamp.wrapping_sub(cursor) as i32;
         let lost = self.owed.min(ahead.max(0) as u32);
         let mut cursor = cursor.wrapping_add(lost);
         let mut waited = self.owed - lost;
         self.owed = 0;
         // What could not be told as lost has made the delay longer.
-        if let Some(earliest) = self.earliest() {
+        if let Some(earliest) = self.earliest().filter(|_| !waits) {
             let longest = earliest.wrapping_add(DELAY_MAX);
             let offset = now.wrapping_sub(cursor);
             if after(offset, longest) {
@@ -161,8 +172,8 @@ impl Clock {
                 cursor = now.wrapping_sub(longest);
             }
         }
-        self.waited += waited;
         self.cursor = Some(cursor);
+        waited
     }
 }
 
@@ -211,6 +222,7 @@ impl Playout {
             gap: NOTHING_AFTER,
             unsettled: 0,
             superfluous: 0,
+            carried: 0,
             keeps_all: false,
         }
     }
@@ -244,12 +256,12 @@ impl Playout {
     /// Takes a packet that arrived at `now`.
     pub fn insert(&mut self, sequence: u16, timestamp: u32, content: Content, payload: &[u8], now: u32) -> Inserted {
         // The packets of one event bear one timestamp for as long as the key is down.
-        if content != Content::Event && !self.clock.arrived(timestamp, now) {
+        if content != Content::Event && !self.clock.arrived(timestamp, now, self.keeps_all) {
             if self.clock.misfits < MISFITS_MAX {
                 return Inserted::Late;
             }
             self.reset();
-            self.clock.arrived(timestamp, now);
+            self.clock.arrived(timestamp, now, self.keeps_all);
         }
         let first = self.jitter.is_empty() && self.clock.cursor.is_none();
         if first {
@@ -265,9 +277,8 @@ impl Playout {
     /// Makes the frame that ends at `now`: replaces `frame` by samples of 20 ms.
     pub fn frame(&mut self, now: u32, frame: &mut Vec<i16>) -> FrameKind {
         self.unsettled = 0;
-        let kind = self.next_frame(now, frame);
-        self.superfluous = std::mem::take(&mut self.clock.waited);
-        kind
+        self.superfluous = std::mem::take(&mut self.carried);
+        self.next_frame(now, frame)
     }
 
     /// A frame of what has come and is not yet due; `None` when nothing is left.
@@ -298,7 +309,7 @@ impl Playout {
             // Packets keep missing their turn: let everything wait for a frame.
             self.clock.late = 0;
             self.unsettled = FRAME_UNITS;
-            self.clock.waited += FRAME_UNITS;
+            self.carried = FRAME_UNITS;
             self.fill(FRAME_UNITS, Fill::Missing, frame, &mut mixture);
             return mixture.kind();
         }
@@ -339,7 +350,7 @@ impl Playout {
             // No audio: it takes no time, and its timestamp tells nothing of the network.
             return self.play_next(cursor);
         }
-        self.clock.settle(timestamp, now);
+        self.superfluous += self.clock.settle(timestamp, now, self.keeps_all);
         let cursor = self.clock.cursor.unwrap_or(timestamp);
         let ahead = timestamp.wrapping_sub(cursor) as i32;
         if ahead > 0 {

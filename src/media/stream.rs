@@ -151,7 +151,8 @@ impl Stream {
     }
 
     /// A datagram for one of our components. STUN belongs to the ICE agent and should not come here
-    /// ([`mux::classify`]); with ICE, only what came from the remote side of a valid pair should.
+    /// ([`mux::classify`]); with ICE, only what came from the remote side of a valid pair should. `now` is when it came,
+    /// which may lie before the last [`handle_timeout`](Self::handle_timeout).
     pub fn handle_packet(&mut self, component: Component, source: SocketAddr, packet: &[u8], now: Instant) {
         let outcome = match mux::classify(packet) {
             _ if packet.len() > limits::PACKET_BYTES_MAX => Err(DropReason::Malformed),

@@ -51,7 +51,7 @@ impl Recorder {
     /// Takes a frame; tells when the recording has ended by it.
     pub(crate) fn take(&mut self, frame: &Frame<'_>) -> Option<Recorded> {
         self.unsettled.truncate(self.unsettled.len().saturating_sub(frame.superfluous));
-        let (settled, unsettled) = frame.pcm.split_at(frame.pcm.len() - frame.unsettled);
+        let (settled, unsettled) = frame.pcm.split_at(frame.pcm.len().saturating_sub(frame.unsettled));
         if !settled.is_empty() {
             self.settle();
             let silent = frame.silent || matches!(frame.kind, FrameKind::Nothing | FrameKind::ComfortNoise);

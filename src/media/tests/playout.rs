@@ -135,7 +135,7 @@ fn recorded(call: &mut Call, frames: u32) -> Vec<i16> {
 
 #[test]
 fn a_sender_that_stood_still_leaves_no_hole_in_what_is_kept() {
-    for still in [100_u32, 300, 700, 900] {
+    for still in [100_u32, 300, 700, 900, 1_500, 4_000] {
         let mut call = Call::new(160);
         // Packets 100 and following wait until it goes on, and come at once.
         let units = still * 8;
@@ -151,6 +151,19 @@ fn a_sender_that_stood_still_leaves_no_hole_in_what_is_kept() {
             &wrong[..wrong.len().min(5)]
         );
         assert_eq!(call.inserted.iter().filter(|inserted| **inserted != Inserted::Stored).count(), 0);
+    }
+}
+
+#[test]
+fn what_is_waited_for_because_packets_keep_missing_their_turn_is_not_kept() {
+    let mut call = Call::new(160);
+    call.send(400, |i| Some(1_000 * u32::from(i >= 100 && i % 5 == 0)));
+    let kept = recorded(&mut call, 400);
+    let start = kept.iter().position(|s| s.abs() > 1_000).unwrap() / 160 * 160;
+    let late = call.inserted.iter().filter(|inserted| **inserted == Inserted::Late).count();
+    assert!((3..30).contains(&late), "{late}: some miss their turn, until the delay has grown");
+    for i in 300 * 160..380 * 160 {
+        assert_eq!(kept[start + i as usize], g711::decode_ulaw(g711::encode_ulaw(sample(i))), "sample {i}");
     }
 }
 
