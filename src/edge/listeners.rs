@@ -289,5 +289,6 @@ fn udp_options(sockets: &SocketsConfig) -> UdpOptions {
         reuse_port: true,
         transparent_errors: false,
         v6_only: true,
+        arrival_times: false,
     }
 }

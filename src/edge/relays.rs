@@ -181,6 +181,7 @@ impl Shard {
             reuse_port: false,
             transparent_errors: true,
             v6_only: true,
+            arrival_times: false,
         };
         UdpSocket::bind(local, &options)
     }

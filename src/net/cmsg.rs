@@ -9,6 +9,7 @@
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
 
 use libc::c_int;
 
@@ -78,6 +79,8 @@ pub(crate) struct Ancillary {
     pub(crate) tos: u8,
     /// Datagrams that this socket has dropped so far, modulo 2^32.
     pub(crate) dropped: Option<u32>,
+    /// When it came, by the time of day.
+    pub(crate) arrived: Option<SystemTime>,
 }
 
 /// Reads the control messages of a received datagram.
@@ -96,10 +99,18 @@ pub(crate) fn decode(control: &[u8]) -> Ancillary {
                 found.tos = array(data, 0).map_or(0, |bytes| c_int::from_ne_bytes(bytes) as u8);
             }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => found.dropped = array(data, 0).map(u32::from_ne_bytes),
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => found.arrived = time_of_day(data),
             _ => {}
         }
     }
     found
+}
+
+/// A timespec: seconds and nanoseconds since 1970, a word each.
+fn time_of_day(data: &[u8]) -> Option<SystemTime> {
+    let [secs, nanos] = [0, WORD].map(|at| array(data, at).map(usize::from_ne_bytes));
+    let since = Duration::from_secs(secs? as u64) + Duration::from_nanos(nanos? as u64);
+    SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
 /// The messages in a control buffer; ends at the first that does not fit.
@@ -130,7 +141,7 @@ mod tests {
         let v6: Ipv6Addr = "2001:db8::9".parse().unwrap();
         let used = control.encode(Some(v6.into()), 0xb9, true);
         let found = decode(&control.0[..used]);
-        assert_eq!(found, Ancillary { local_ip: Some(v6.into()), tos: 0xb9, dropped: None });
+        assert_eq!(found, Ancillary { local_ip: Some(v6.into()), tos: 0xb9, ..Ancillary::default() });
     }
 
     #[test]

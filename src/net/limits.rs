@@ -12,7 +12,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 pub const BATCH_MAX: usize = 64;
 /// Payload bytes that one send batch holds before it wants to be flushed.
 pub const SEND_BATCH_BYTES: usize = 256 * 1024;
-/// Control message bytes per datagram (packet info, traffic class, drop counter).
+/// Control message bytes per datagram (packet info, traffic class, drop counter, arrival time).
 pub const CONTROL_BYTES: usize = 128;
 
 /// Media bytes queued towards one slow stream reader: one frame of the greatest size.

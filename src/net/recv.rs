@@ -4,9 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, SystemTime};
 
 use crate::address::RawAddress;
-use crate::cmsg::{self, Control};
+use crate::cmsg::{self, Ancillary, Control};
 use crate::limits::{BATCH_MAX, DATAGRAM_BYTES_MAX, HEADROOM, TAILROOM};
 
 /// Bytes of one buffer: headroom, the longest payload, tailroom; whole cache lines.
@@ -22,6 +23,8 @@ pub struct RecvBatch {
     parts: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
     received: usize,
+    /// When the last receive was over; asked for only where arrival times are noted.
+    read_at: Option<SystemTime>,
     /// recvmmsg is not to be had (a seccomp filter of old): one recvmsg per datagram instead.
     one_by_one: bool,
 }
@@ -43,6 +46,9 @@ pub struct Received<'a> {
     pub tos: u8,
     /// The payload did not fit; cannot happen with UDP over IP, whose datagrams are shorter than the buffer.
     pub truncated: bool,
+    /// How long it lay in the socket, by the time of day, where
+    /// [`arrival_times`](crate::UdpOptions::arrival_times) are noted; else zero.
+    pub age: Duration,
 }
 
 impl RecvBatch {
@@ -58,6 +64,7 @@ impl RecvBatch {
             parts: vec![part; n],
             headers: vec![header; n],
             received: 0,
+            read_at: None,
             one_by_one: false,
         }
     }
@@ -83,7 +90,7 @@ impl RecvBatch {
             return None;
         }
         let header = &self.headers[i];
-        let beside = cmsg::decode(&self.controls[i].0[..cmsg::used(header.msg_hdr.msg_controllen)]);
+        let beside = self.beside(i);
         let from = self.names[i].decode()?;
         let length = (header.msg_len as usize).min(DATAGRAM_BYTES_MAX);
         Some(Received {
@@ -93,14 +100,20 @@ impl RecvBatch {
             local_ip: beside.local_ip,
             tos: beside.tos,
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            age: beside
+                .arrived
+                .zip(self.read_at)
+                .map_or(Duration::ZERO, |(came, read)| read.duration_since(came).unwrap_or_default()),
         })
     }
 
     /// The kernel's drop counter as of the last datagram received.
     pub(crate) fn dropped(&self) -> Option<u32> {
-        let last = self.received.checked_sub(1)?;
-        let used = cmsg::used(self.headers[last].msg_hdr.msg_controllen);
-        cmsg::decode(&self.controls[last].0[..used]).dropped
+        self.beside(self.received.checked_sub(1)?).dropped
+    }
+
+    fn beside(&self, i: usize) -> Ancillary {
+        cmsg::decode(&self.controls[i].0[..cmsg::used(self.headers[i].msg_hdr.msg_controllen)])
     }
 
     /// Receives up to `max` datagrams.
@@ -114,6 +127,8 @@ impl RecvBatch {
             match outcome {
                 Ok(received) => {
                     self.received = received;
+                    let is_timed = received > 0 && self.beside(0).arrived.is_some();
+                    self.read_at = is_timed.then(SystemTime::now);
                     return Ok(received);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),

@@ -30,6 +30,8 @@ pub struct UdpOptions {
     pub transparent_errors: bool,
     /// IPv6 sockets take IPv6 only. Without it IPv4 senders appear with IPv4-mapped addresses.
     pub v6_only: bool,
+    /// Let the kernel note when each datagram comes (SO_TIMESTAMPNS), for [`Received::age`](crate::Received::age).
+    pub arrival_times: bool,
 }
 
 impl Default for UdpOptions {
@@ -40,6 +42,7 @@ impl Default for UdpOptions {
             reuse_port: false,
             transparent_errors: false,
             v6_only: true,
+            arrival_times: false,
         }
     }
 }
@@ -96,6 +99,9 @@ impl UdpSocket {
             sockopt::set_int(fd, level, name, 1)?;
         }
         fragment_freely(fd, v6)?;
+        if options.arrival_times {
+            sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+        }
         // Only a counter: a kernel without it (before 2.6.33) relays as well.
         let _ = sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
         Ok(socket)

@@ -14,6 +14,10 @@ pub const MEDIA_EVENTS_MAX: usize = 256;
 /// Datagrams taken from one socket before the next has its turn.
 pub const DATAGRAMS_PER_TURN: usize = 8;
 
+/// A datagram that lay longer than this in its socket is taken for one that lay so long: the time of day may have been
+/// set meanwhile.
+pub const DATAGRAM_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// Datagrams taken from each socket before a frame that is late: more than come in its time, fewer than would fill the
 /// jitter buffer.
 pub const DATAGRAMS_PER_LATE_FRAME: usize = 2;
@@ -30,11 +34,11 @@ pub const PLAY_LOW: Duration = Duration::from_millis(1500);
 /// Recorded audio in one piece: `kill -9` costs at most this much, and one piece on its way to the disk.
 pub const RECORDED_PIECE: Duration = Duration::from_millis(100);
 
-/// How long a recording waits whether what is missing was lost or is late only; as long as audio may be late.
-pub const UNSETTLED_MAX: Duration = postern_media::limits::PLAYOUT_DELAY_MAX;
+/// How long a recording waits whether what is missing was lost or is late only.
+pub const UNSETTLED_MAX: Duration = Duration::from_secs(4);
 
 /// Frames that a recording takes at its end of what was not yet due: more than the jitter buffer holds.
-pub const REST_FRAMES_MAX: usize = 150;
+pub const REST_FRAMES_MAX: usize = postern_media::limits::JITTER_SLOTS + 22;
 
 /// Pieces of recorded audio that wait for the disk; more is a disk that does not keep up.
 pub const RECORDED_PIECES_MAX: usize = 64;

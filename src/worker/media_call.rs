@@ -97,28 +97,40 @@ impl CallMedia {
         let component = *component;
         // An error is the send buffer's or the memory's: the next wait tells whether something can be read.
         let Ok(count) = udp.recv_up_to(batch, datagrams_max) else { return };
+        // The clock once more: what came while this thread was held up came when the kernel says, not now.
+        let read_at = Instant::now();
         for index in 0..count {
             let Some(received) = batch.get_mut(index) else { continue };
-            self.on_datagram(SocketId(socket as u8), component, received.from, &received.buffer[received.range], now);
+            let came = read_at.checked_sub(received.age.min(limits::DATAGRAM_AGE_MAX)).unwrap_or(read_at);
+            let bytes = &received.buffer[received.range];
+            self.on_datagram(SocketId(socket as u8), component, received.from, bytes, came, now);
         }
     }
 
-    fn on_datagram(&mut self, socket: SocketId, component: Component, from: SocketAddr, bytes: &[u8], now: Instant) {
+    fn on_datagram(
+        &mut self,
+        socket: SocketId,
+        component: Component,
+        from: SocketAddr,
+        bytes: &[u8],
+        came: Instant,
+        now: Instant,
+    ) {
         let Some(agent) = &mut self.agent else {
-            return self.on_media(component, from, bytes, now);
+            return self.on_media(component, from, bytes, came);
         };
         match agent.handle_datagram(now, socket, from, bytes) {
-            Input::Media { component, from, payload } => self.on_media(component, from, &bytes[payload], now),
+            Input::Media { component, from, payload } => self.on_media(component, from, &bytes[payload], came),
             Input::Consumed => {}
             // Until the answer says whether there is ICE at all, the peer may well send without.
             Input::Ignored(_) => self.ignored += 1,
         }
     }
 
-    fn on_media(&mut self, component: Component, from: SocketAddr, bytes: &[u8], now: Instant) {
+    fn on_media(&mut self, component: Component, from: SocketAddr, bytes: &[u8], came: Instant) {
         match &mut self.stream {
             Some(stream) if mux::classify(bytes) != mux::Kind::Stun => {
-                stream.handle_packet(to_media(component), from, bytes, now);
+                stream.handle_packet(to_media(component), from, bytes, came);
             }
             _ => self.ignored += 1,
         }

@@ -125,7 +125,12 @@ impl PortPool {
 }
 
 fn bind(ip: IpAddr, port: RtpPort) -> io::Result<(UdpSocket, UdpSocket)> {
-    let options = UdpOptions { recv_buffer: SOCKET_BYTES, send_buffer: SOCKET_BYTES, ..UdpOptions::default() };
+    let options = UdpOptions {
+        recv_buffer: SOCKET_BYTES,
+        send_buffer: SOCKET_BYTES,
+        arrival_times: true,
+        ..UdpOptions::default()
+    };
     let rtp = UdpSocket::bind(SocketAddr::new(ip, port.rtp()), &options)?;
     let rtcp = UdpSocket::bind(SocketAddr::new(ip, port.rtcp()), &options)?;
     Ok((rtp, rtcp))
