@@ -277,26 +277,7 @@ closed! {
 impl RequestResult {
     /// The label of a STUN error code; none of one that the edge does not answer with.
     pub fn from_code(code: u16) -> Option<Self> {
-        Some(match code {
-            300 => Self::Code300,
-            400 => Self::Code400,
-            401 => Self::Code401,
-            403 => Self::Code403,
-            405 => Self::Code405,
-            420 => Self::Code420,
-            437 => Self::Code437,
-            438 => Self::Code438,
-            440 => Self::Code440,
-            441 => Self::Code441,
-            442 => Self::Code442,
-            443 => Self::Code443,
-            446 => Self::Code446,
-            447 => Self::Code447,
-            486 => Self::Code486,
-            500 => Self::Code500,
-            508 => Self::Code508,
-            _ => return None,
-        })
+        Self::named(&code.to_string())
     }
 }
 
