@@ -30,6 +30,7 @@ pub mod firewall;
 pub mod mailbox;
 #[cfg(feature = "mailbox")]
 mod mailbox_desk;
+#[cfg(feature = "mailbox")]
 mod mailbox_export;
 #[cfg(feature = "mailbox")]
 mod mailbox_listing;
