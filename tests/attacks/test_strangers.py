@@ -108,9 +108,12 @@ def test_a_flood_from_30000_sources_costs_no_memory_and_disturbs_nobody(lab, edg
 
 def ip_bytes_of(lab, edge, family, data):
     """IP bytes of one datagram to the edge and of what it sends back to that source."""
+    source, after = fresh_sources() % 60_000, Message(BINDING)
     with Crowd(lab, family) as crowd, Sniffer(lab.host("edge")) as seen:
-        crowd.send(fresh_sources() % 60_000, data)
-        crowd.received(0.2)
+        crowd.send(source, data)
+        crowd.send(source, after.encode())
+        # Datagrams of one source are answered in their order.
+        await_that(lambda: any(after.transaction in answer for answer in crowd.received(0.05)), what="the later answer")
         packets = seen.settle()
         into = sum(packet.ip_bytes for packet in packets if not packet.outgoing and data in packet.data)
         transaction = data[4:20]

@@ -36,7 +36,7 @@ class IcePhone:
     def start(self):
         with open(self.directory / "events", "wb") as events, open(self.directory / "log", "wb") as log:
             command = (sys.executable, SCRIPT, json.dumps(self._settings))
-            self.process = self.host.start(*command, stdin=subprocess.PIPE, stdout=events, stderr=log, text=True)
+            self.process = self.host.start_in_time(*command, stdin=subprocess.PIPE, stdout=events, stderr=log, text=True)
         self.await_event("ready")
         return self
 

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import re
 import secrets
 import ssl
@@ -275,8 +274,5 @@ class Phone:
 
 ECHOED = ("via", "from", "to", "call-id", "cseq", "record-route")
 
-# A microphone does not wait for a machine that is loaded.
-with contextlib.suppress(PermissionError):
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 asyncio.run(Phone(json.loads(sys.argv[1])).run())
