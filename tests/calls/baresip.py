@@ -159,12 +159,18 @@ class Baresip:
         self.press(PIN + "#")
         self.press("1")
 
-    def listen_for(self, said, timeout=20.0):
-        """Listens until it was heard as it was said."""
+    def listen_for(self, said, timeout=20.0, again=None):
+        """Listens until it was heard as it was said. `again` is the key that plays it once more, for a phone that stumbled
+        meanwhile: what is damaged in the mailbox stays so."""
+        if again and not self._hears(said, len(said) / speech.RATE + 7.0):
+            self.press(again)
+        assert self._hears(said, timeout), f"{speech.find(self.heard(), said)}\n{self.log()[-3000:]}"
+
+    def _hears(self, said, timeout):
         deadline = time.monotonic() + timeout
-        while not speech.find(self.heard(), said).is_heard:
-            assert time.monotonic() < deadline, f"{speech.find(self.heard(), said)}\n{self.log()[-3000:]}"
+        while not (found := speech.find(self.heard(), said).is_heard) and time.monotonic() < deadline:
             time.sleep(0.3)
+        return found
 
     def hang_up(self):
         self.tell("hangup")

@@ -7,7 +7,7 @@ import pytest
 import speech
 from baresip import Baresip
 from natlab import Office, OfficeAddresses
-from service import PILOT, Service
+from service import PILOT, REPEAT, Service
 
 A = OfficeAddresses
 # Where phones of the office stand: host and address.
@@ -83,7 +83,7 @@ def hear(service, phones):
         owner = phones(kind, *place, number, **options).start()
         owner.call(target)
         owner.log_on()
-        owner.listen_for(said)
+        owner.listen_for(said, again=REPEAT)
         owner.hang_up()
         owner.stop()
         return owner

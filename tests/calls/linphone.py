@@ -109,7 +109,7 @@ class Linphone:
         self.press(PIN + "#")
         self.press("1")
 
-    def listen_for(self, said):
+    def listen_for(self, said, again=None):
         """Listens as long as it takes, hangs up, and judges: what it records is on the disk only then."""
         time.sleep(len(said) / speech.RATE + 10)
         self.hang_up()

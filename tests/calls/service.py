@@ -15,6 +15,7 @@ from natlab import OfficeAddresses
 A = OfficeAddresses
 PIN = "739150"
 PILOT = "7000"
+REPEAT = "4"
 OPERATOR = "9000"
 DOMAIN = "example.test"
 # What certificates are issued for; phones of secured plans are known by theirs.
@@ -270,6 +271,12 @@ class Service:
             if b"worker" in command[:3] and b"--slot" in command:
                 found[command[command.index(b"--slot") + 1].decode()] = pid
         return found
+
+    def await_workers(self):
+        """Waits until a worker takes calls in one slot and another stands by; their process ids, by slot."""
+        in_state = lambda state: self.um.metrics().sum("postern_um_slot_state_info", state=state)  # noqa: E731
+        await_that(lambda: in_state("active") == 1 and in_state("ready") == 1, 30, "a worker in each slot")
+        return self.workers()
 
     def busy_worker(self):
         """Process id and slot of the worker that has a call."""

@@ -10,7 +10,7 @@ from baresip import Baresip
 from edge_process import SECRET
 from names import Names
 from natlab import OfficeAddresses
-from service import OUTSIDE_NAMES, PILOT
+from service import OUTSIDE_NAMES, PILOT, REPEAT
 from stun import classic_token
 
 A = OfficeAddresses
@@ -83,7 +83,7 @@ def test_an_owner_behind_a_symmetric_nat_hears_what_was_left_outside(service, of
     owner = outside_phone(service, office, phones, "symmetric", number, "sdes", side="b").start()
     owner.call(f"sip:{PILOT}@{A.GATE}:443;transport=tls")
     owner.log_on()
-    owner.listen_for(said)
+    owner.listen_for(said, again=REPEAT)
     owner.hang_up()
 
 
