@@ -84,8 +84,6 @@ pub struct Order {
     pub dialled: String,
     /// Labels of the gateways that it may leave by, in the order to be tried.
     pub gateways: Vec<String>,
-    /// How long it may take to be answered.
-    pub ring_secs: u32,
 }
 
 impl Order {
@@ -215,7 +213,6 @@ mod tests {
             target: OrderTarget::Number("2002".into()),
             dialled: "2002".into(),
             gateways: vec!["gw".into(); ORDER_GATEWAYS_MAX],
-            ring_secs: 60,
         };
         assert!(order.is_bounded());
         let long = "1".repeat(ORDER_TEXT_BYTES_MAX + 1);

@@ -59,7 +59,6 @@ fn order() -> Order {
         target: OrderTarget::Number("+4930123456".into()),
         dialled: "030 123456".into(),
         gateways: vec!["gw1.example.test".into(), "10.20.0.9".into()],
-        ring_secs: 60,
     }
 }
 
@@ -99,7 +98,7 @@ fn the_wire_form_is_what_it_was() {
     let expected = concat!(
         r#"{"type":"place","id":"07070707070707070707070707070707","mailbox":"01J","plan":"office","number":"1001","#,
         r#""purpose":{"do":"play-message","message":"01K"},"target":{"number":"+4930123456"},"#,
-        r#""dialled":"030 123456","gateways":["gw1.example.test","10.20.0.9"],"ring-secs":60}"#,
+        r#""dialled":"030 123456","gateways":["gw1.example.test","10.20.0.9"]}"#,
         "\n"
     );
     assert_eq!(String::from_utf8(line).unwrap(), expected);

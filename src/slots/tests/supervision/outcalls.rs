@@ -24,7 +24,6 @@ fn order(number: u32, mailbox: &str) -> Order {
         target: OrderTarget::Number("2002".into()),
         dialled: "2002".into(),
         gateways: vec!["gw".into()],
-        ring_secs: 60,
     }
 }
 
