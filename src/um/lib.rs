@@ -11,12 +11,14 @@
 
 mod contact;
 mod desk;
+mod dialling;
 mod error;
 mod generation;
 mod keeper;
 mod launch;
 mod limits;
 mod meters;
+mod outcalls;
 mod place;
 mod service;
 mod stop;
@@ -24,6 +26,7 @@ mod story;
 
 pub use error::UmError;
 pub use launch::Launch;
+pub use outcalls::{Changed, Denied, Outcalls, Wish};
 pub use service::{Origin, run};
 pub use stop::{Stop, stops_by_signal};
 pub use story::{StoryError, ask_recent_calls, ask_story};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postern_dialplan::{Decision, Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
+use postern_dialplan::{Decision, DialTarget, Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
 use postern_sip::io::FailCause;
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::{CallHandle, EndCause};
 use postern_sip::user_agent_options::Availability;
-use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, Uri, UserAgent};
+use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, UserAgent};
 use postern_slots::{CallKey, Order, OrderCause, OrderId, Progress, RecentCall};
 use postern_telemetry::call_labels::OfferResult;
 use postern_telemetry::labels::State;
@@ -58,6 +58,8 @@ struct Running {
     call_id: String,
     /// Where the peer is, for a transfer to a bare number; not known of one that we called.
     peer: Option<std::net::IpAddr>,
+    /// The dial plan that says where it may be transferred.
+    plan: String,
     /// What it was placed for; `None`: it came.
     order: Option<OrderId>,
     /// Signalling has ended it.
@@ -207,7 +209,8 @@ impl Signalling {
         };
         let handle = self.agent.reserve();
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
-        calls.insert(handle, Running { inbox, call_id, peer: None, order: Some(id), is_over: false });
+        let plan_name = order.plan.clone();
+        calls.insert(handle, Running { inbox, call_id, peer: None, plan: plan_name, order: Some(id), is_over: false });
         self.load.send_replace(calls.len());
         let departure = Departure { handle, order, plan, ways };
         tokio::spawn(outgoing::run(Arc::clone(&self.shared), departure, commands.clone(), messages));
@@ -308,8 +311,15 @@ impl Signalling {
             order: None,
         };
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
-        let peer = Some(source.remote.ip());
-        calls.insert(call, Running { inbox, call_id: call_id.clone(), peer, order: None, is_over: false });
+        let running = Running {
+            inbox,
+            call_id: call_id.clone(),
+            peer: Some(source.remote.ip()),
+            plan: arrival.decision.plan.clone(),
+            order: None,
+            is_over: false,
+        };
+        calls.insert(call, running);
         self.load.send_replace(calls.len());
         if let Some(desk) = &mut self.desk {
             desk.on_began(&call_id);
@@ -389,8 +399,10 @@ impl Signalling {
             FromCall::RefuseOffer => agent.refuse_offer(call, &[], now),
             FromCall::Reoffer(sdp) => agent.reoffer(call, &sdp, now),
             FromCall::Refer(target) => {
-                let peer = calls.get(&call).and_then(|running| running.peer);
-                let asked = transfer_target(&target, peer).map(|target| agent.refer(call, &target, None, now));
+                let asked = calls
+                    .get(&call)
+                    .and_then(|running| transfer_target(&self.rules, running, &target))
+                    .map(|target| agent.refer(call, &target, None, now));
                 if !matches!(asked, Some(Ok(())))
                     && let Some(running) = calls.get(&call)
                 {
@@ -425,13 +437,22 @@ async fn turn(desk: &mut Option<Desk>) -> slot::Turn {
     }
 }
 
-/// A SIP URI as it is, or a number at the peer's own host.
-fn transfer_target(target: &str, peer: Option<std::net::IpAddr>) -> Option<NameAddr> {
-    if target.starts_with("sip:") || target.starts_with("sips:") {
-        return NameAddr::parse(&format!("<{target}>"));
+/// Where a call may be transferred: a SIP URI, or a number at the peer's own host.
+fn transfer_target(rules: &Rules, running: &Running, operator: &str) -> Option<NameAddr> {
+    let host = running.peer.map(postern_sip::host::Host::from);
+    match rules.transfer(&running.plan, operator) {
+        Ok(DialTarget::Number(number)) => Some(NameAddr::new(SipUri::new(host?).with_user(&number))),
+        Ok(DialTarget::User { secure, user, host }) => {
+            let uri = SipUri::new(host).with_user(&user);
+            Some(NameAddr::new(if secure { uri.secured() } else { uri }))
+        }
+        Err(refusal) => {
+            // What stands in the way is the operator's to mend: the mailbox was given this target.
+            let plan = &running.plan;
+            tracing::warn!(%plan, "a caller is not transferred to the operator: {refusal}; see dial_plan.allow");
+            None
+        }
     }
-    let host = postern_sip::host::Host::from(peer?);
-    Uri::parse(&format!("sip:{target}@{host}")).and_then(|uri| NameAddr::parse(&format!("<{uri}>")))
 }
 
 /// One call from its INVITE to its record.
