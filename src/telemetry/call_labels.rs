@@ -173,6 +173,8 @@ closed! {
         MissedCall = "missed_call",
         SubscriberAccess = "subscriber_access",
         UnauthenticatedPilot = "unauthenticated_pilot",
+        PlayOnPhone = "play_on_phone",
+        GreetingsRecording = "greetings_recording",
     }
 
     /// Something that happened in a mailbox.

@@ -256,6 +256,8 @@ pub fn result_label(result: &CallResult) -> labels::MailboxResult {
         CallResult::MissedCall => labels::MailboxResult::MissedCall,
         CallResult::SubscriberAccess => labels::MailboxResult::SubscriberAccess,
         CallResult::UnauthenticatedPilot => labels::MailboxResult::UnauthenticatedPilot,
+        CallResult::PlayOnPhone => labels::MailboxResult::PlayOnPhone,
+        CallResult::GreetingsRecording => labels::MailboxResult::GreetingsRecording,
     }
 }
 
