@@ -25,6 +25,7 @@ MAY_USE = {
     "slots": set(),
     "store": {"mailbox"},
     "transport": {"sip", "net"},
+    "web": {"mailbox", "store", "telemetry"},
     "router": {"sip", "dialplan", "transport", "net", "config", "telemetry"},
     "um": {"sip", "dialplan", "slots", "transport", "net", "config", "telemetry"},
     "worker": {
