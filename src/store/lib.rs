@@ -9,6 +9,7 @@
 
 mod administration;
 mod audio;
+mod changes;
 mod error;
 mod files;
 mod frames;
@@ -21,10 +22,15 @@ mod recordings;
 mod recovery;
 mod schema;
 mod sqlite;
+mod subscriptions;
+mod waiting;
 
 pub use administration::{AddError, Listed, NewMailbox};
+pub use changes::{Change, Changed};
 pub use error::OpenError;
 pub use files::{Appending, Files, SystemFiles};
 pub use pins::{KEY_BYTES_MIN, PinKey};
 pub use recovery::Recovered;
 pub use sqlite::{Options, SqliteStore};
+pub use subscriptions::KeptSubscription;
+pub use waiting::{Counts, Waiting};

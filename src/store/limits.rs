@@ -37,3 +37,9 @@ pub const SAMPLES_APPENDED_MAX: usize = 16_000;
 
 /// Mailboxes listed at once.
 pub const MAILBOXES_LISTED_MAX: u32 = 100_000;
+
+/// Changes told at once; the rest is told when asked again.
+pub const CHANGES_READ_MAX: u32 = 1_000;
+
+/// Subscriptions that are kept; one more is not.
+pub const SUBSCRIPTIONS_MAX: u32 = 20_000;

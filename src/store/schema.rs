@@ -78,6 +78,67 @@ const STEPS: &[&str] = &[
     ALTER TABLE mailboxes ADD COLUMN quota_messages INTEGER;
     ALTER TABLE mailboxes ADD COLUMN quota_secs INTEGER;
 ",
+    "
+    -- What changed last, once for each mailbox and kind of change, so that it is bounded by the mailboxes. Triggers write it:
+    -- in the transaction of the change itself, and for an older program beside us too.
+    CREATE TABLE changes (
+        mailbox BLOB NOT NULL,
+        what TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        PRIMARY KEY (mailbox, what)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX changes_by_sequence ON changes (sequence);
+    CREATE TRIGGER message_arrived AFTER INSERT ON messages BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.mailbox, 'messages', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    CREATE TRIGGER message_moved AFTER UPDATE OF state ON messages WHEN OLD.state <> NEW.state BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.mailbox, 'messages', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    -- One that was deleted before was in no list; those of a mailbox that goes, go with it.
+    CREATE TRIGGER message_gone AFTER DELETE ON messages
+    WHEN OLD.state <> 'deleted' AND EXISTS (SELECT 1 FROM mailboxes WHERE id = OLD.mailbox) BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (OLD.mailbox, 'messages', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    CREATE TRIGGER greeting_recorded AFTER INSERT ON greetings BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.mailbox, 'options', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    -- PINs and their attempts are nobody's news.
+    CREATE TRIGGER options_changed AFTER UPDATE ON mailboxes
+    WHEN OLD.wrong_pins = NEW.wrong_pins AND OLD.pin = NEW.pin BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.id, 'options', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    CREATE TRIGGER mailbox_added AFTER INSERT ON mailboxes BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.id, 'mailbox', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    -- What is left of a mailbox that is gone: that it is, until 1000 other changes have followed.
+    CREATE TRIGGER mailbox_removed AFTER DELETE ON mailboxes BEGIN
+        DELETE FROM changes WHERE mailbox = OLD.id;
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (OLD.id, 'mailbox', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes));
+        DELETE FROM changes WHERE sequence <= (SELECT MAX(sequence) FROM changes) - 1000
+            AND NOT EXISTS (SELECT 1 FROM mailboxes WHERE id = changes.mailbox);
+    END;
+    -- Who is told of a mailbox's messages.
+    CREATE TABLE subscriptions (
+        id TEXT PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        dialog TEXT NOT NULL,
+        expires INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX subscriptions_of_mailbox ON subscriptions (mailbox);
+",
 ];
 
 /// Opens the database, makes or completes its tables, and gives one pool that writes and one that reads.

@@ -60,11 +60,28 @@ impl SqliteStore {
     /// # Errors
     /// The operator's: database or directory cannot be used.
     pub async fn open(options: Options) -> Result<(Self, Recovered), OpenError> {
+        let (database, recordings) = (options.database.clone(), options.recordings.clone());
+        let store = Self::open_beside(options).await?;
+        let because = |source| OpenError::Recordings { path: recordings.clone(), source };
+        let recovered = store.recover().await.map_err(|fault| match fault {
+            Fault::Database(source) => OpenError::Database { path: database, source },
+            Fault::Files(source) => because(source),
+            Fault::Random(error) => OpenError::Random(error),
+            Fault::Told(error) => because(io::Error::other(error)),
+        })?;
+        Ok((store, recovered))
+    }
+
+    /// Opens a store beside those who record into it, whose it is to recover what nobody finished.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_beside(options: Options) -> Result<Self, OpenError> {
         let because = |source| OpenError::Recordings { path: options.recordings.clone(), source };
         options.files.create_directory(&options.recordings).map_err(because)?;
         let directory = Arc::new(options.recordings.clone());
         let (writer, readers) = schema::open(&options.database).await?;
-        let store = Self {
+        Ok(Self {
             writer,
             readers,
             recorders: Recorders::start(&options.files, &directory)?,
@@ -74,14 +91,7 @@ impl SqliteStore {
             places: Arc::default(),
             questions: Semaphore::new(limits::QUESTIONS_MAX),
             hashing: Semaphore::new(limits::PINS_AT_ONCE),
-        };
-        let recovered = store.recover().await.map_err(|fault| match fault {
-            Fault::Database(source) => OpenError::Database { path: options.database, source },
-            Fault::Files(source) => because(source),
-            Fault::Random(error) => OpenError::Random(error),
-            Fault::Told(error) => because(io::Error::other(error)),
-        })?;
-        Ok((store, recovered))
+        })
     }
 
     /// Whether the store can be written to now: a row of the database and a file of the recordings.
@@ -107,7 +117,7 @@ impl SqliteStore {
     }
 
     /// A place among the questions, or the answer that there is none.
-    fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+    pub(crate) fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         self.questions.try_acquire().map_err(|_| StoreError::Busy)
     }
 
