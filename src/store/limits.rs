@@ -43,3 +43,39 @@ pub const CHANGES_READ_MAX: u32 = 1_000;
 
 /// Subscriptions that are kept; one more is not.
 pub const SUBSCRIPTIONS_MAX: u32 = 20_000;
+
+/// Passwords of the web compared at once, apart from PINs, so that who floods one does not keep the other waiting.
+pub const PASSWORDS_AT_ONCE: usize = 2;
+
+/// Passwords waiting to be compared; one more is [`StoreError::Busy`](postern_mailbox::StoreError::Busy).
+pub const PASSWORDS_WAITING_MAX: usize = 32;
+
+/// Wrong passwords in a row that lock a mailbox's sign-in on the web for a time.
+pub const WRONG_PASSWORDS_MAX: u32 = 10;
+
+/// The first of these locks; each wrong password after it locks for twice as long.
+pub const FIRST_LOCK: Duration = Duration::from_secs(15 * 60);
+
+/// The longest of them.
+pub const LONGEST_LOCK: Duration = Duration::from_secs(24 * 3600);
+
+/// Places in which wrong passwords are counted for names that no mailbox has.
+pub const STRANGER_PLACES: u32 = 4096;
+
+/// How long a one-time link serves.
+pub const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// A session ends so long after its sign-in.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// A session that nobody uses ends after this.
+pub const SESSION_IDLE: Duration = Duration::from_secs(3600);
+
+/// That a session is used is written at most this often.
+pub const SESSION_TOUCH: Duration = Duration::from_secs(60);
+
+/// Sessions of one mailbox; one more ends the oldest.
+pub const SESSIONS_PER_MAILBOX: u32 = 10;
+
+/// Characters of a dial string that is kept.
+pub const DIAL_STRING_CHARS_MAX: usize = 128;

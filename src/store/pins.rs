@@ -23,8 +23,8 @@ const NEW_KEY_BYTES: usize = 32;
 
 /// First byte of a kept PIN: which parameters made it.
 const FORM: u8 = 1;
-const SALT_BYTES: usize = 16;
-const HASH_BYTES: usize = 32;
+pub(crate) const SALT_BYTES: usize = 16;
+pub(crate) const HASH_BYTES: usize = 32;
 
 /// The key that PINs are hashed under. Wiped when dropped.
 #[derive(Clone)]
@@ -96,11 +96,28 @@ impl PinKey {
     }
 
     fn derive(&self, mailbox: MailboxId, pin: &Pin, salt: &[u8]) -> Zeroizing<[u8; HASH_BYTES]> {
+        self.stretch(b"postern PIN 1", mailbox, pin.digits().as_bytes(), salt)
+    }
+
+    /// `parts` under the key. `purpose` keeps one use from another.
+    pub(crate) fn keyed(&self, purpose: &[u8], parts: [&[u8]; 2]) -> Zeroizing<[u8; 32]> {
         let mut keyed = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        keyed.update(b"postern PIN 1");
-        keyed.update(&mailbox.to_bytes());
-        keyed.update(pin.digits().as_bytes());
-        let keyed = Zeroizing::new(<[u8; 32]>::from(keyed.finalize().into_bytes()));
+        keyed.update(purpose);
+        for part in parts {
+            keyed.update(part);
+        }
+        Zeroizing::new(<[u8; 32]>::from(keyed.finalize().into_bytes()))
+    }
+
+    /// argon2id of `secret` under the key. Takes tens of milliseconds and 19 MB.
+    pub(crate) fn stretch(
+        &self,
+        purpose: &[u8],
+        mailbox: MailboxId,
+        secret: &[u8],
+        salt: &[u8],
+    ) -> Zeroizing<[u8; HASH_BYTES]> {
+        let keyed = self.keyed(purpose, [&mailbox.to_bytes(), secret]);
         let params = Params::new(19 * 1024, 2, 1, Some(HASH_BYTES)).expect("parameters within argon2's own bounds");
         let mut hash = Zeroizing::new([0; HASH_BYTES]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)

@@ -139,6 +139,32 @@ const STEPS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX subscriptions_of_mailbox ON subscriptions (mailbox);
 ",
+    "
+    -- The dial string that Play on Phone calls unless another is given.
+    ALTER TABLE mailboxes ADD COLUMN play_on_phone_number TEXT;
+    -- Apart from the mailboxes: a wrong password is nobody's news.
+    CREATE TABLE web_accounts (
+        mailbox BLOB PRIMARY KEY REFERENCES mailboxes (id) ON DELETE CASCADE,
+        password BLOB,
+        wrong INTEGER NOT NULL DEFAULT 0,
+        locked_until INTEGER NOT NULL DEFAULT 0,
+        link BLOB UNIQUE,
+        link_expires INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+    -- Names that no mailbox has are locked out as mailboxes are, in a fixed number of places.
+    CREATE TABLE web_strangers (
+        place INTEGER PRIMARY KEY,
+        wrong INTEGER NOT NULL,
+        locked_until INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE web_sessions (
+        token BLOB PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        begun INTEGER NOT NULL,
+        used INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX web_sessions_of_mailbox ON web_sessions (mailbox, begun);
+",
 ];
 
 /// Opens the database, makes or completes its tables, and gives one pool that writes and one that reads.

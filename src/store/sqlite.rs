@@ -16,6 +16,7 @@ use crate::audio::Places;
 use crate::error::{Fault, OpenError};
 use crate::files::{Files, SystemFiles};
 use crate::limits;
+use crate::passwords::Passwords;
 use crate::pins::PinKey;
 use crate::recorder::Recorders;
 use crate::recovery::Recovered;
@@ -52,6 +53,7 @@ pub struct SqliteStore {
     pub(crate) places: Arc<Mutex<Places>>,
     questions: Semaphore,
     hashing: Semaphore,
+    pub(crate) passwords: Passwords,
 }
 
 impl SqliteStore {
@@ -91,6 +93,7 @@ impl SqliteStore {
             places: Arc::default(),
             questions: Semaphore::new(limits::QUESTIONS_MAX),
             hashing: Semaphore::new(limits::PINS_AT_ONCE),
+            passwords: Passwords::default(),
         })
     }
 
