@@ -14,7 +14,7 @@ pub struct AdminTokens(Vec<[u8; 32]>);
 /// Why tokens cannot serve; the operator's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdminTokenError {
-    #[error("a token has {0} bytes; it needs at least {ADMIN_TOKEN_BYTES_MIN}: make one by `openssl rand -hex 32`")]
+    #[error("a token has {0} bytes; it needs at least {ADMIN_TOKEN_BYTES_MIN}: make one by `openssl rand -base64 32`")]
     Short(usize),
     #[error("there are {0} tokens; {ADMIN_TOKENS_MAX} are the most: the new one and the one that it follows")]
     Many(usize),
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_short_token_or_a_third_one_is_refused() {
-        assert_eq!(AdminTokens::new([&[b'a'; 31][..]]), Err(AdminTokenError::Short(31)));
+        assert_eq!(AdminTokens::new([&[b'a'; 15][..]]), Err(AdminTokenError::Short(15)));
         assert_eq!(AdminTokens::new([&[b'a'; 32][..]; 3]), Err(AdminTokenError::Many(3)));
     }
 }

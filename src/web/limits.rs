@@ -48,7 +48,7 @@ pub const PASSWORD_CHARS_MAX: usize = 128;
 pub const PASSWORD_KINDS_MIN: usize = 5;
 
 /// Fewest bytes of an administrator's token.
-pub const ADMIN_TOKEN_BYTES_MIN: usize = 32;
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 
 /// Tokens of administrators at once: the new one and the one that it follows.
 pub const ADMIN_TOKENS_MAX: usize = 2;
