@@ -79,3 +79,32 @@ pub const SESSIONS_PER_MAILBOX: u32 = 10;
 
 /// Characters of a dial string that is kept.
 pub const DIAL_STRING_CHARS_MAX: usize = 128;
+/// Characters of a mail address (RFC 5321 section 4.5.3.1.3: a path has 256 octets, its brackets included).
+pub const MAIL_ADDRESS_CHARS_MAX: usize = 254;
+
+/// Letters of all mailboxes and states; beyond, none is queued.
+pub const LETTERS_MAX: u32 = 10_000;
+
+/// Letters about new messages that one mailbox gets in an hour.
+pub const MESSAGE_LETTERS_PER_HOUR: u32 = 100;
+
+/// Letters about missed calls that one mailbox gets in an hour: calls that leave nothing are cheap to make.
+pub const MISSED_CALL_LETTERS_PER_HOUR: u32 = 20;
+
+/// Letters with a PIN that one mailbox gets in an hour.
+pub const PIN_LETTERS_PER_HOUR: u32 = 5;
+
+/// How long a letter is tried before it is given up.
+pub const LETTER_LIFETIME: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// How long one with a PIN is: its reader waits for it, and nobody else is to find it later.
+pub const PIN_LETTER_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// How long a letter that was sent counts for the limits of an hour.
+pub const SENT_LETTERS_KEPT: Duration = Duration::from_secs(3600);
+
+/// How long a letter that was given up is listed.
+pub const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Characters of an error that are kept with a letter.
+pub const LETTER_ERROR_CHARS_MAX: usize = 300;

@@ -165,6 +165,35 @@ const STEPS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX web_sessions_of_mailbox ON web_sessions (mailbox, begun);
 ",
+    "
+    -- Absent: the owner gets no mail.
+    ALTER TABLE mailboxes ADD COLUMN mail TEXT;
+    ALTER TABLE mailboxes ADD COLUMN missed_call_mail INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE letters (
+        id BLOB PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        message BLOB,
+        caller_address TEXT,
+        caller_name TEXT,
+        pin BLOB,
+        happened INTEGER NOT NULL,
+        made INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        claim BLOB,
+        claimed_until INTEGER NOT NULL DEFAULT 0,
+        server_failed INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX letters_due ON letters (state, due);
+    CREATE INDEX letters_of_mailbox ON letters (mailbox, kind, made);
+    -- Letters that a limit kept from being queued, since the database was made.
+    CREATE TABLE letters_refused (id INTEGER PRIMARY KEY CHECK (id = 1), letters INTEGER NOT NULL) STRICT;
+    INSERT INTO letters_refused VALUES (1, 0);
+",
 ];
 
 /// Opens the database, makes or completes its tables, and gives one pool that writes and one that reads.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use postern_mailbox::{
-    Address, Audio, AudioId, Began, Beginning, Finished, Finishing, GreetingInUse, Mailbox, MailboxId, Message,
+    Address, Audio, AudioId, Began, Beginning, Caller, Finished, Finishing, GreetingInUse, Mailbox, MailboxId, Message,
     MessageId, MessageState, PinAttempt, PinChange, PinChanged, PinVerdict, PlanName, RecordingId, Store, StoreError,
 };
 use sqlx::sqlite::SqlitePool;
@@ -32,12 +33,20 @@ pub struct Options {
     pub pin_key: PinKey,
     /// The disk under the recordings.
     pub files: Arc<dyn Files>,
+    /// Somebody sends letters: they are queued. Otherwise none are, whatever owners want.
+    pub sends_letters: bool,
 }
 
 impl Options {
-    /// The system's own files.
+    /// The system's own files, and no letters.
     pub fn new(database: impl Into<PathBuf>, recordings: impl Into<PathBuf>, pin_key: PinKey) -> Self {
-        Self { database: database.into(), recordings: recordings.into(), pin_key, files: Arc::new(SystemFiles) }
+        Self {
+            database: database.into(),
+            recordings: recordings.into(),
+            pin_key,
+            files: Arc::new(SystemFiles),
+            sends_letters: false,
+        }
     }
 }
 
@@ -51,6 +60,7 @@ pub struct SqliteStore {
     pub(crate) directory: Arc<PathBuf>,
     pub(crate) pin_key: PinKey,
     pub(crate) places: Arc<Mutex<Places>>,
+    pub(crate) sends_letters: bool,
     questions: Semaphore,
     hashing: Semaphore,
     pub(crate) passwords: Passwords,
@@ -91,6 +101,7 @@ impl SqliteStore {
             directory,
             pin_key: options.pin_key,
             places: Arc::default(),
+            sends_letters: options.sends_letters,
             questions: Semaphore::new(limits::QUESTIONS_MAX),
             hashing: Semaphore::new(limits::PINS_AT_ONCE),
             passwords: Passwords::default(),
@@ -195,6 +206,11 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         let _turn = self.turn()?;
         Ok(self.move_message(mailbox, message, state).await?)
+    }
+
+    async fn note_missed_call(&self, mailbox: MailboxId, caller: Caller, at: Timestamp) -> Result<(), StoreError> {
+        let _turn = self.turn()?;
+        Ok(self.queue_missed_call(mailbox, &caller, at).await?)
     }
 
     async fn use_greeting(&self, mailbox: MailboxId, greeting: GreetingInUse) -> Result<(), StoreError> {
