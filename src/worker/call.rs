@@ -281,7 +281,7 @@ impl Call {
                 None => Kind::SubscriberAccess,
             },
             Purpose::SubscriberAccess { .. } => {
-                self.arrival.order.as_deref().map_or(Kind::SubscriberAccess, conversation)
+                self.arrival.order.as_deref().and_then(conversation).unwrap_or(Kind::SubscriberAccess)
             }
         };
         let known = match &decision.purpose {
@@ -514,6 +514,7 @@ impl Call {
             let length = postern_mailbox::audio_length(samples, rate_hz);
             self.shared.meters.recording_ended(why, stored.unwrap_or(Ok(())), length);
         }
+        self.note_missed_call().await;
         self.tell_end();
         self.say(FromCall::Done).await;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_dialplan::{CallReason, Caller, Decision, Purpose};
-use postern_mailbox::Kind;
+use postern_mailbox::{Errand, GreetingKind, Kind};
 use postern_sip::host::Host;
 use postern_sip::offer_answer::OfferAnswer;
 use postern_sip::sdp::SessionDescription;
@@ -148,10 +148,15 @@ impl Call {
     }
 }
 
-/// What the voice mail logic is to do in the call.
-pub(crate) fn conversation(order: &Order) -> Kind {
-    let _ = order;
-    Kind::SubscriberAccess
+/// What the voice mail logic is to do in the call. `None`: the order names no mailbox, message or greeting.
+pub(crate) fn conversation(order: &Order) -> Option<Kind> {
+    let greeting = |name: &str| GreetingKind::ALL.into_iter().find(|kind| kind.name() == name);
+    let errand = match &order.purpose {
+        OrderPurpose::PlayMessage { message } => Errand::PlayMessage(message.parse().ok()?),
+        OrderPurpose::PlayGreeting { greeting: name } => Errand::PlayGreeting(greeting(name)?),
+        OrderPurpose::RecordGreeting { greeting: name } => Errand::RecordGreeting(greeting(name)?),
+    };
+    Some(Kind::Placed { mailbox: order.number.parse().ok()?, errand })
 }
 
 /// What the call counts as.
@@ -285,6 +290,27 @@ mod tests {
         let uri = own_uri("1001>\r\nX-Evil: yes", "um.example.test").unwrap().to_string();
         assert!(!uri.contains(['\r', '\n', '>', ' ']), "{uri}");
         assert_eq!(own_uri("sip:a@b\r\nX-Evil: yes", "um.example.test"), None);
+    }
+
+    #[test]
+    fn an_order_is_an_errand_or_nothing() {
+        let order = |number: &str, purpose: OrderPurpose| Order {
+            id: postern_slots::OrderId::new([1; 16]),
+            mailbox: "m".into(),
+            plan: "office".into(),
+            number: number.into(),
+            purpose,
+            target: OrderTarget::Number("2002".into()),
+            dialled: "2002".into(),
+            gateways: Vec::new(),
+        };
+        let greeting = |name: &str| OrderPurpose::PlayGreeting { greeting: name.into() };
+        let mailbox = "1001".parse().unwrap();
+        let errand = Errand::PlayGreeting(GreetingKind::OutOfOffice);
+        assert_eq!(conversation(&order("1001", greeting("out-of-office"))), Some(Kind::Placed { mailbox, errand }));
+        assert_eq!(conversation(&order("1001", greeting("loud"))), None);
+        assert_eq!(conversation(&order("nobody", greeting("own"))), None);
+        assert_eq!(conversation(&order("1001", OrderPurpose::PlayMessage { message: "../1".into() })), None);
     }
 
     #[test]

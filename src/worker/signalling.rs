@@ -195,7 +195,9 @@ impl Signalling {
         calls: &mut HashMap<CallHandle, Running>,
     ) {
         let (id, call_id) = (order.id, order.id.to_string());
-        let serving = *self.duty.borrow() == Duty::Serving && calls.len() < self.calls_max;
+        let serving = *self.duty.borrow() == Duty::Serving
+            && calls.len() < self.calls_max
+            && outgoing::conversation(&order).is_some();
         let plan = self.shared.plans.get(&order.plan).filter(|_| serving).cloned();
         let ways = plan.as_ref().map_or(Vec::new(), |plan| self.trunks.choose(&order, plan.security.needs_tls()));
         let Some(plan) = plan.filter(|_| !ways.is_empty()) else {
