@@ -128,16 +128,18 @@ impl Home {
         let Knowledge { slots, .. } = &knowledge;
         let own = |mailbox: &str, call: OrderId| slots.outcall(call).filter(|known| known.mailbox == mailbox);
         match question {
-            Question::Place(wish, tell) => drop(tell.send(place(*wish, knowledge))),
+            Question::Place(wish, tell) => {
+                let _ = tell.send(place(*wish, knowledge));
+            }
             Question::Progress { mailbox, call, tell } => {
-                drop(tell.send(own(&mailbox, call).map(|known| known.progress)));
+                let _ = tell.send(own(&mailbox, call).map(|known| known.progress));
             }
             Question::HangUp { mailbox, call, tell } => {
                 let is_own = own(&mailbox, call).is_some();
                 if is_own {
                     knowledge.slots.hang_up(call);
                 }
-                drop(tell.send(is_own));
+                let _ = tell.send(is_own);
             }
         }
     }
