@@ -43,6 +43,7 @@ pub mod sdp_security;
 mod server_transaction;
 mod session;
 mod session_digit;
+mod session_hunting;
 mod session_incoming;
 mod session_offers;
 mod session_outgoing;

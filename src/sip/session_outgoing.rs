@@ -14,12 +14,13 @@ use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::sdp_body::Body;
 use crate::session::{AnswerBy, Exchange, Phase, Session};
+use crate::session_hunting::Failed;
 use crate::session_incoming::RELIABLE;
 use crate::source::{Source, Transport};
 use crate::status::StatusCode;
 use crate::target::{Security, Target};
 use crate::uri::Uri;
-use crate::user_agent_io::{CallEvent, CallHandle, CommandError, EndCause, Invite};
+use crate::user_agent_io::{Alternative, CallEvent, CallHandle, CommandError, EndCause, Invite};
 use crate::user_agent_wire::{Purpose, Wire};
 
 /// An outgoing call before its answer.
@@ -36,22 +37,32 @@ pub(crate) struct Outgoing {
     redirections: usize,
     /// What may be tried next.
     targets: VecDeque<Uri>,
-    tried: Vec<Uri>,
-    secured: bool,
+    pub(crate) tried: Vec<Uri>,
+    pub(crate) secured: bool,
+    /// Other ways, should this one lead nowhere, and how many were tried.
+    pub(crate) alternatives: VecDeque<Alternative>,
+    pub(crate) alternatives_tried: usize,
     /// Why it was cancelled.
     cancelled: Option<EndCause>,
     last_refusal: Option<Box<Response>>,
 }
 
 impl Session {
-    /// Calls out.
+    /// Calls out, under this Call-ID if there is one.
     ///
     /// # Errors
     /// The target cannot be sent to; no call was made.
-    pub fn outgoing(wire: &mut Wire, call: CallHandle, invite: Invite, now: Instant) -> Result<Session, CommandError> {
+    pub fn outgoing(
+        wire: &mut Wire,
+        call: CallHandle,
+        invite: Invite,
+        call_id: Option<&str>,
+        now: Instant,
+    ) -> Result<Session, CommandError> {
         let mut request = Request::new(Method::Invite, invite.uri.clone());
         let user = invite.from.uri.user().map(|user| user.into_owned());
-        let (from_tag, call_id) = (wire.endpoint.draw_token(), wire.endpoint.draw_token());
+        let from_tag = wire.endpoint.draw_token();
+        let call_id = call_id.map_or_else(|| wire.endpoint.draw_token(), String::from);
         let headers = &mut request.headers;
         headers.push(HeaderName::MaxForwards, 70);
         headers.push(HeaderName::From, invite.from.with_param("tag", Some(&from_tag)));
@@ -90,6 +101,8 @@ impl Session {
             redirections: 0,
             targets: VecDeque::new(),
             secured,
+            alternatives: VecDeque::new(),
+            alternatives_tried: 0,
             cancelled: None,
             last_refusal: None,
         };
@@ -98,7 +111,7 @@ impl Session {
         Ok(session)
     }
 
-    fn calling(&mut self) -> Option<&mut Outgoing> {
+    pub(crate) fn calling(&mut self) -> Option<&mut Outgoing> {
         match &mut self.phase {
             Phase::Outgoing(outgoing) => Some(outgoing),
             _ => None,
@@ -279,6 +292,9 @@ impl Session {
         if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.retry_with_longer_timer(wire, &response, now) {
             return;
         }
+        if self.try_next_alternative(wire, Failed::Refused(status), now) {
+            return;
+        }
         let Some(outgoing) = self.calling() else { return };
         let mut stop = !outgoing.follow_redirects || status.code() >= 600;
         if status.is_redirection() && outgoing.follow_redirects {
@@ -306,7 +322,7 @@ impl Session {
         if let Some(cause) = outgoing.cancelled.take() {
             return self.finish(wire, cause);
         }
-        if self.try_next_target(wire, now) {
+        if self.try_next_target(wire, now) || self.try_next_alternative(wire, Failed::Unreachable(cause), now) {
             return;
         }
         let refusal = self.calling().and_then(|outgoing| outgoing.last_refusal.take());
@@ -336,7 +352,7 @@ impl Session {
     }
 
     /// Sends the INVITE anew: same call, next CSeq (RFC 3261 section 8.1.3.4).
-    fn invite_again(&mut self, wire: &mut Wire, uri: Option<Uri>, target: Target, now: Instant) -> bool {
+    pub(crate) fn invite_again(&mut self, wire: &mut Wire, uri: Option<Uri>, target: Target, now: Instant) -> bool {
         let call = self.call;
         let Some(outgoing) = self.calling() else { return false };
         for early in outgoing.early.drain(..) {

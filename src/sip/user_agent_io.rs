@@ -30,6 +30,8 @@ pub enum CallEvent {
     Incoming { call: CallHandle, invite: Box<Request>, offer: Option<SessionDescription>, source: Source },
     /// An outgoing call rings, or is on its way.
     Progress { call: CallHandle, status: StatusCode },
+    /// An outgoing call goes by its next way: the alternative of this number, counted from 1.
+    Rerouted { call: CallHandle, at: usize },
     /// An outgoing call was answered.
     Answered { call: CallHandle },
     /// The peer acknowledged our answer.
@@ -157,6 +159,15 @@ pub struct Invite {
     pub ring_time: Duration,
     /// Whether redirections are followed.
     pub follow_redirects: bool,
+}
+
+/// Another way for an outgoing call: tried when the one before answers 408 or 5xx, or not at all.
+#[derive(Clone, Debug)]
+pub struct Alternative {
+    /// The Request-URI, and To.
+    pub uri: Uri,
+    /// The next hop.
+    pub target: Target,
 }
 
 /// Why a command was not carried out; nothing was changed.
