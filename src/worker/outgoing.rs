@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_dialplan::{CallReason, Caller, Decision, Purpose};
-use postern_mailbox::Kind;
+use postern_mailbox::{Errand, GreetingKind, Kind};
 use postern_sip::host::Host;
 use postern_sip::offer_answer::OfferAnswer;
 use postern_sip::sdp::SessionDescription;
@@ -150,8 +150,14 @@ impl Call {
 
 /// What the voice mail logic is to do in the call.
 pub(crate) fn conversation(order: &Order) -> Kind {
-    let _ = order;
-    Kind::SubscriberAccess
+    let greeting = |name: &str| GreetingKind::ALL.into_iter().find(|kind| kind.name() == name);
+    let errand = match &order.purpose {
+        OrderPurpose::PlayMessage { message } => message.parse().ok().map(Errand::PlayMessage),
+        OrderPurpose::PlayGreeting { greeting: name } => greeting(name).map(Errand::PlayGreeting),
+        OrderPurpose::RecordGreeting { greeting: name } => greeting(name).map(Errand::RecordGreeting),
+    };
+    let mailbox = order.number.parse().ok();
+    mailbox.zip(errand).map_or(Kind::SubscriberAccess, |(mailbox, errand)| Kind::Placed { mailbox, errand })
 }
 
 /// What the call counts as.
@@ -221,7 +227,7 @@ fn take_way(arrival: &mut Arrival, way: &Trunk) {
 /// The INVITE of an order, by all its ways. `None`: the target or the mailbox's number makes no URI.
 fn placing(shared: &Shared, order: &Order, ways: &[Trunk], offer: String) -> Option<Placing> {
     let mut alternatives = ways.iter().filter_map(|way| way.way_to(&order.target));
-    let Alternative { uri, target } = alternatives.next()?;
+    let Alternative { uri, target, credentials } = alternatives.next()?;
     let invite = Invite {
         uri,
         target: Some(target),
@@ -232,6 +238,7 @@ fn placing(shared: &Shared, order: &Order, ways: &[Trunk], offer: String) -> Opt
         ring_time: shared.ring_time,
         // Whom to call was judged once, and no gateway has a say in it.
         follow_redirects: false,
+        credentials,
     };
     Some(Placing { call_id: order.id.to_string(), invite, alternatives: alternatives.collect() })
 }

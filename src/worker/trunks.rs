@@ -1,8 +1,10 @@
 //! The gateways that calls leave by: where they are, and how they answer OPTIONS.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
+use postern_sip::digest::Credentials;
 use postern_sip::user_agent_io::{Alternative, PingFault, PingHandle, Pong};
 use postern_sip::{SipUri, StatusCode, Target, Uri, UserAgent};
 use postern_slots::{Order, OrderTarget};
@@ -20,6 +22,8 @@ pub(crate) struct Trunk {
     pub(crate) secured: bool,
     /// Plain RTP is taken from the address that its signalling comes from.
     pub(crate) symmetric: bool,
+    /// What its challenges are answered with.
+    pub(crate) credentials: Option<Arc<Credentials>>,
 }
 
 impl Trunk {
@@ -34,7 +38,7 @@ impl Trunk {
             OrderTarget::Number(number) => Uri::Sip(self.uri.clone().with_user(number)),
             OrderTarget::Uri(text) => Uri::parse(text).filter(|uri| matches!(uri, Uri::Sip(_)))?,
         };
-        Some(Alternative { uri, target: self.target() })
+        Some(Alternative { uri, target: self.target(), credentials: self.credentials.clone() })
     }
 }
 
