@@ -7,6 +7,7 @@ use crate::io::FailCause;
 use crate::limits::CALL_TARGETS_MAX;
 use crate::name_addr::NameAddr;
 use crate::session::Session;
+use crate::session_challenge::Proof;
 use crate::status::StatusCode;
 use crate::target::Security;
 use crate::user_agent_io::{Alternative, CallEvent};
@@ -28,10 +29,13 @@ impl Session {
         }
         loop {
             let Some(outgoing) = self.calling() else { return false };
-            let Some(Alternative { uri, target }) = outgoing.alternatives.pop_front() else { return false };
+            let Some(Alternative { uri, target, credentials }) = outgoing.alternatives.pop_front() else {
+                return false;
+            };
             outgoing.alternatives_tried += 1;
             let at = outgoing.alternatives_tried;
             outgoing.secured = target.security == Security::Tls;
+            outgoing.proof = Proof::new(credentials, target.clone());
             outgoing.tried.push(uri.clone());
             outgoing.request.headers.set(HeaderName::To, NameAddr::new(uri.clone()));
             if self.invite_again(wire, Some(uri), target, now) {

@@ -14,6 +14,7 @@ use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::sdp_body::Body;
 use crate::session::{AnswerBy, Exchange, Phase, Session};
+use crate::session_challenge::Proof;
 use crate::session_hunting::Failed;
 use crate::session_incoming::RELIABLE;
 use crate::source::{Source, Transport};
@@ -42,6 +43,8 @@ pub(crate) struct Outgoing {
     /// Other ways, should this one lead nowhere, and how many were tried.
     pub(crate) alternatives: VecDeque<Alternative>,
     pub(crate) alternatives_tried: usize,
+    /// Towards the next hop of the way under way.
+    pub(crate) proof: Proof,
     /// Why it was cancelled.
     cancelled: Option<EndCause>,
     last_refusal: Option<Box<Response>>,
@@ -89,6 +92,7 @@ impl Session {
         let contact = wire.options.contact_towards(&target, user.as_deref());
         request.headers.push(HeaderName::Contact, &contact);
         let secured = target.security == Security::Tls;
+        let hop = target.clone();
         let tx = wire.send(request.clone(), target, Purpose::Invite(call), now)?;
         let outgoing = Outgoing {
             tried: vec![request.uri.clone()],
@@ -103,6 +107,7 @@ impl Session {
             secured,
             alternatives: VecDeque::new(),
             alternatives_tried: 0,
+            proof: Proof::new(invite.credentials, hop),
             cancelled: None,
             last_refusal: None,
         };
@@ -205,6 +210,7 @@ impl Session {
         for early in &outgoing.early {
             wire.dialogs.remove(early.id());
         }
+        self.shown = outgoing.proof.lines_of(&outgoing.request);
         wire.dialogs.insert(dialog.id().clone(), self.call);
         self.dialog = Some(dialog);
         self.phase = Phase::Active;
@@ -244,6 +250,10 @@ impl Session {
     pub fn acknowledge(&mut self, wire: &mut Wire, tx: ClientTx, cseq: u32, sdp: Option<&str>, now: Instant) {
         let Some(dialog) = &self.dialog else { return };
         let mut ack = dialog.ack(cseq);
+        // RFC 3261 section 13.2.2.4: with the credentials of the INVITE.
+        for (name, value) in &self.shown {
+            ack.headers.push(name.clone(), value);
+        }
         if let Some(sdp) = sdp {
             ack.set_body("application/sdp", sdp);
         }
@@ -292,7 +302,8 @@ impl Session {
         if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.retry_with_longer_timer(wire, &response, now) {
             return;
         }
-        if self.try_next_alternative(wire, Failed::Refused(status), now) {
+        if self.answer_challenge(wire, &response, now) || self.try_next_alternative(wire, Failed::Refused(status), now)
+        {
             return;
         }
         let Some(outgoing) = self.calling() else { return };
@@ -340,6 +351,8 @@ impl Session {
                 continue;
             }
             outgoing.tried.push(uri.clone());
+            // Whoever is there now was not meant to have them.
+            outgoing.proof = Proof::default();
             let mut target = Target::new(sip.clone().for_request());
             if outgoing.secured {
                 target = target.secured();
@@ -368,6 +381,7 @@ impl Session {
         let user = request.headers.from().ok().and_then(|from| from.uri.user().map(|user| user.into_owned()));
         let contact = wire.options.contact_towards(&target, user.as_deref());
         request.headers.set(HeaderName::Contact, &contact);
+        outgoing.proof.sign(&mut request, wire);
         let Ok(tx) = wire.send(request.clone(), target, Purpose::Invite(call), now) else { return false };
         outgoing.request = request;
         outgoing.tx = Some(tx);
@@ -389,7 +403,8 @@ impl Session {
         let expires = SessionExpires { secs: asked.max(floor), refresher: None };
         outgoing.request.headers.set(HeaderName::SessionExpires, expires);
         let secured = outgoing.secured;
-        let Some(target) = Target::of(&outgoing.request) else { return false };
+        let hop = outgoing.proof.hop().or_else(|| Target::of(&outgoing.request));
+        let Some(target) = hop else { return false };
         self.invite_again(wire, None, if secured { target.secured() } else { target }, now)
     }
 

@@ -98,8 +98,8 @@ impl UserAgent {
             match Session::outgoing(&mut self.wire, call, invite.clone(), call_id, now) {
                 Ok(session) => break session,
                 Err(error) => {
-                    let Alternative { uri, target } = ways.next().ok_or(error)?;
-                    (invite.uri, invite.to, invite.target) = (uri, None, Some(target));
+                    let Alternative { uri, target, credentials } = ways.next().ok_or(error)?;
+                    invite = Invite { uri, to: None, target: Some(target), credentials, ..invite };
                     failed += 1;
                 }
             }

@@ -1,8 +1,10 @@
 //! What a user agent tells its role, and what the role may ask of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::digest::Credentials;
 use crate::header_name::HeaderName;
 use crate::io::{FailCause, SendError, ServerTx};
 use crate::message::{Request, Response};
@@ -159,6 +161,8 @@ pub struct Invite {
     pub ring_time: Duration,
     /// Whether redirections are followed.
     pub follow_redirects: bool,
+    /// What a challenge of the next hop is answered with; one from anywhere else, or after a redirection, is not.
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 /// Another way for an outgoing call: tried when the one before answers 408 or 5xx, or not at all.
@@ -168,6 +172,8 @@ pub struct Alternative {
     pub uri: Uri,
     /// The next hop.
     pub target: Target,
+    /// As [`Invite::credentials`].
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 /// Why a command was not carried out; nothing was changed.

@@ -226,7 +226,7 @@ fn take_way(arrival: &mut Arrival, way: &Trunk) {
 /// The INVITE of an order, by all its ways. `None`: the target or the mailbox's number makes no URI.
 fn placing(shared: &Shared, order: &Order, ways: &[Trunk], offer: String) -> Option<Placing> {
     let mut alternatives = ways.iter().filter_map(|way| way.way_to(&order.target));
-    let Alternative { uri, target } = alternatives.next()?;
+    let Alternative { uri, target, credentials } = alternatives.next()?;
     let invite = Invite {
         uri,
         target: Some(target),
@@ -237,6 +237,7 @@ fn placing(shared: &Shared, order: &Order, ways: &[Trunk], offer: String) -> Opt
         ring_time: shared.ring_time,
         // Whom to call was judged once, and no gateway has a say in it.
         follow_redirects: false,
+        credentials,
     };
     Some(Placing { call_id: order.id.to_string(), invite, alternatives: alternatives.collect() })
 }

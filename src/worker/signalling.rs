@@ -211,8 +211,8 @@ impl Signalling {
         };
         let handle = self.agent.reserve();
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
-        let plan_name = order.plan.clone();
-        calls.insert(handle, Running { inbox, call_id, peer: None, plan: plan_name, order: Some(id), is_over: false });
+        let running = Running { inbox, call_id, peer: None, plan: order.plan.clone(), order: Some(id), is_over: false };
+        calls.insert(handle, running);
         self.load.send_replace(calls.len());
         let departure = Departure { handle, order, plan, ways };
         tokio::spawn(outgoing::run(Arc::clone(&self.shared), departure, commands.clone(), messages));

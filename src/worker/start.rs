@@ -14,6 +14,7 @@ use postern_dialplan::Security;
 use postern_mailbox::{KeyMap, Options, PinPolicy, Quota};
 use postern_media::dtls::DtlsIdentity;
 use postern_sip::UserAgent;
+use postern_sip::digest::Credentials;
 use postern_sip::host::Host;
 use postern_sip::offer_answer_capabilities::Codec;
 use postern_sip::options::EndpointOptions;
@@ -362,6 +363,11 @@ fn trunks(config: &Config) -> Vec<Trunk> {
             uri: target.uri()?,
             secured: target.transport == SipTransport::Tls,
             symmetric: gateway.symmetric_rtp,
+            credentials: gateway
+                .credentials
+                .as_ref()
+                .and_then(|login| Credentials::new(&login.username, login.password.expose()))
+                .map(Arc::new),
         })
     };
     config.gateways.iter().filter(|gateway| gateway.status == GatewayStatus::Enabled).filter_map(trunk).collect()

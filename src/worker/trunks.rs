@@ -1,9 +1,11 @@
 //! The gateways that calls leave by: where they are, and how they answer OPTIONS.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use postern_dialplan::DialTarget;
+use postern_sip::digest::Credentials;
 use postern_sip::user_agent_io::{Alternative, PingFault, PingHandle, Pong};
 use postern_sip::{SipUri, StatusCode, Target, Uri, UserAgent};
 use postern_slots::{Order, OrderTarget};
@@ -21,6 +23,8 @@ pub(crate) struct Trunk {
     pub(crate) secured: bool,
     /// Plain RTP is taken from the address that its signalling comes from.
     pub(crate) symmetric: bool,
+    /// What its challenges are answered with.
+    pub(crate) credentials: Option<Arc<Credentials>>,
 }
 
 impl Trunk {
@@ -35,7 +39,7 @@ impl Trunk {
             OrderTarget::Number(number) => Uri::Sip(DialTarget::Number(number.clone()).uri(&self.uri)),
             OrderTarget::Uri(text) => Uri::parse(text).filter(|uri| matches!(uri, Uri::Sip(_)))?,
         };
-        Some(Alternative { uri, target: self.target() })
+        Some(Alternative { uri, target: self.target(), credentials: self.credentials.clone() })
     }
 }
 

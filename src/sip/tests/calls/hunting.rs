@@ -10,11 +10,11 @@ use crate::room::{A, B, C, Room, SECOND, invite, room, sdp, uri};
 fn way(party: usize) -> Alternative {
     let uri = uri(party, "tcp");
     let Uri::Sip(sip) = uri.clone() else { panic!("a SIP URI") };
-    Alternative { uri, target: Target::new(sip).answered_within(SECOND * 4) }
+    Alternative { uri, target: Target::new(sip).answered_within(SECOND * 4), credentials: None }
 }
 
 fn first(party: usize) -> Invite {
-    let Alternative { uri, target } = way(party);
+    let Alternative { uri, target, .. } = way(party);
     Invite { target: Some(target), follow_redirects: false, ..invite(uri) }
 }
 
@@ -118,9 +118,9 @@ fn the_next_way_by_tls_is_taken_by_tls_to_its_own_name() {
     let secure = |name: &str| {
         let uri = Uri::parse(&format!("sip:7000@{name};transport=tls")).unwrap();
         let Uri::Sip(sip) = uri.clone() else { panic!("a SIP URI") };
-        Alternative { uri, target: Target::new(sip).secured() }
+        Alternative { uri, target: Target::new(sip).secured(), credentials: None }
     };
-    let Alternative { uri, target } = secure("party1.example.test");
+    let Alternative { uri, target, .. } = secure("party1.example.test");
     let invite = Invite { target: Some(target), follow_redirects: false, ..invite(uri) };
     start(&mut room, invite, vec![secure("party2.example.test")]);
     refuse(&mut room, B, StatusCode::SERVICE_UNAVAILABLE);

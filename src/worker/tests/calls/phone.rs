@@ -145,6 +145,7 @@ impl Phone {
         let mut agent =
             UserAgent::new(UserAgentOptions { addresses: vec![HOST], ..UserAgentOptions::default() }, seed());
         let invite = Invite {
+            credentials: None,
             uri: Uri::parse(uri).unwrap(),
             target: None,
             from: NameAddr::parse(from).unwrap(),
