@@ -41,6 +41,36 @@ closed! {
         Other = "other",
     }
 
+    /// What a request to the web services is about.
+    WebRoute as "route" {
+        Page = "page",
+        SignIn = "sign_in",
+        Messages = "messages",
+        Options = "options",
+        Calls = "calls",
+        Events = "events",
+        Admin = "admin",
+        Other = "other",
+    }
+
+    /// The class of the answer to a request to the web services.
+    WebStatus as "status" {
+        Informed = "1xx",
+        Success = "2xx",
+        Redirect = "3xx",
+        Refused = "4xx",
+        Failed = "5xx",
+    }
+
+    /// What became of an attempt to sign in on the web.
+    WebSignIn as "result" {
+        Right = "right",
+        Wrong = "wrong",
+        Locked = "locked",
+        /// Too many of one address.
+        Limited = "limited",
+    }
+
     /// How SIP came.
     SipTransport as "transport" {
         Udp = "udp",
@@ -114,6 +144,10 @@ closed! {
     CallKind as "kind" {
         Answering = "answering",
         SubscriberAccess = "subscriber_access",
+        /// We called a mailbox's owner, to play a message or a greeting.
+        PlayOnPhone = "play_on_phone",
+        /// We called a mailbox's owner, to record a greeting.
+        GreetingsRecording = "greetings_recording",
     }
 
     /// What became of an INVITE.
@@ -128,6 +162,18 @@ closed! {
         Failed = "failed",
     }
 
+    /// What became of a call of ours.
+    OutgoingResult as "result" {
+        Answered = "answered",
+        /// By its owner, before it was answered.
+        HungUp = "hung_up",
+        Busy = "busy",
+        NoAnswer = "no_answer",
+        /// Nobody there, or no gateway.
+        Unavailable = "unavailable",
+        Other = "other",
+    }
+
     /// Who or what ended a call.
     CallEnd as "end" {
         CallerHungUp = "caller_hung_up",
@@ -136,6 +182,8 @@ closed! {
         InputsFailed = "inputs_failed",
         LogonFailed = "logon_failed",
         Refused = "refused",
+        /// An outgoing call rang too long.
+        NotAnswered = "not_answered",
         StoreFailed = "store_failed",
         CallTooLong = "call_too_long",
         /// No audio any more, or none from the start.
@@ -155,6 +203,8 @@ closed! {
         MissedCall = "missed_call",
         SubscriberAccess = "subscriber_access",
         UnauthenticatedPilot = "unauthenticated_pilot",
+        PlayOnPhone = "play_on_phone",
+        GreetingsRecording = "greetings_recording",
     }
 
     /// Something that happened in a mailbox.
@@ -368,6 +418,19 @@ impl SipResult {
             500 => Self::Code500,
             503 => Self::Code503,
             _ => Self::Other,
+        }
+    }
+}
+
+impl WebStatus {
+    /// The class of an HTTP status.
+    pub fn of(status: u16) -> Self {
+        match status / 100 {
+            1 => Self::Informed,
+            2 => Self::Success,
+            3 => Self::Redirect,
+            4 => Self::Refused,
+            _ => Self::Failed,
         }
     }
 }
