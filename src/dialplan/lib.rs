@@ -5,6 +5,7 @@
 //! next hop in a Contact parameter. Nothing here knows a clock, a socket or which mailboxes exist.
 
 mod caller;
+mod dial_rule;
 mod diversion;
 mod history;
 pub mod limits;
@@ -20,6 +21,7 @@ mod seal;
 mod service_status;
 
 pub use caller::Caller;
+pub use dial_rule::DialRule;
 pub use onward::{Listeners, keeps_to_tls, towards};
 pub use origin::{ORIGIN_HEADER, Origin};
 pub use peer::{DiversionOrder, Gateway, Peer, Status};
