@@ -26,7 +26,7 @@ MAY_USE = {
     "store": {"mailbox"},
     "transport": {"sip", "net"},
     "router": {"sip", "dialplan", "transport", "net", "config", "telemetry"},
-    "um": {"sip", "dialplan", "slots", "transport", "net", "config", "telemetry"},
+    "um": {"sip", "dialplan", "slots", "mailbox", "store", "transport", "net", "config", "telemetry"},
     "worker": {
         "sip", "dialplan", "slots", "media", "mailbox", "store", "ice", "turn", "token", "transport", "net", "config",
         "telemetry",

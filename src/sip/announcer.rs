@@ -129,6 +129,11 @@ impl Announcer {
         self.events.pop_front()
     }
 
+    /// What is announced, but for what is gone.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.states.iter().filter(|(_, state)| !state.is_last).map(|(resource, _)| *resource).collect()
+    }
+
     /// Targets that want none.
     pub fn stopped(&self) -> usize {
         self.hearers.iter().filter(|hearer| hearer.is_stopped).count()

@@ -96,9 +96,9 @@ impl Notifier {
         self.subscriptions.is_empty()
     }
 
-    /// Whether anybody subscribes to it.
-    pub fn is_wanted(&self, resource: Resource) -> bool {
-        self.by_resource.contains_key(&resource)
+    /// What is subscribed to.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.by_resource.keys().copied().collect()
     }
 
     /// Takes in a SUBSCRIBE. Nothing is kept of one that is answered here.

@@ -205,11 +205,11 @@ fn a_target_that_comes_back_is_told_all_again() {
     }
     desk.bed.endpoint.handle_closed(conn, desk.bed.now);
     desk.publish(1001, "two");
-    for _ in 0..3 {
+    for pause in [1_000, 2_000, 4_000] {
         let (conn, ..) = desk.bed.connecting();
         desk.bed.endpoint.handle_connect_failed(conn, desk.bed.now);
         desk.hear();
-        desk.wait(5_000);
+        desk.wait(pause);
     }
     let conn = desk.connect();
     let [probe] = &desk.requests()[..] else { panic!("one is tried") };
