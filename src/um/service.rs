@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use postern_config::{Config, Fingerprint, Loaded, Role};
 use postern_net::system::{self, Clock};
-use postern_sip::{Endpoint, Event};
+use postern_sip::{Endpoint, Event, Method};
 use postern_slots::{Action, Cause, Slot, Slots};
 use postern_telemetry::labels::{ReloadResult, State};
 use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, UmCells, service_manager};
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use crate::changes::Feed;
 use crate::desk::Desk;
 use crate::error::UmError;
 use crate::generation::{self, section};
@@ -28,6 +29,7 @@ use crate::meters::{self, Meters};
 use crate::outcalls::{Asked, Home, Knowledge, Outcalls};
 use crate::place::{self, Place};
 use crate::stop::Stop;
+use crate::waiting::{News as WaitingNews, Waiting};
 
 /// Where the configuration came from, for reloads.
 #[derive(Clone, Debug)]
@@ -50,6 +52,10 @@ struct Service {
     /// Where outgoing calls are asked for.
     outcalls: Outcalls,
     home: Home,
+    /// None without mailboxes in the configuration.
+    waiting: Option<Waiting>,
+    /// Ends with the service.
+    _feed: Option<Feed>,
     meters: Meters,
     readiness: Readiness,
     heartbeat: Option<Heartbeat>,
@@ -119,6 +125,7 @@ pub async fn run(
         }
         tokio::select! {
             () = service.transport.drive(&mut service.endpoint) => service.answer_all(),
+            news = waiting_news(&mut service.waiting) => service.on_waiting(news),
             Some((slot, news)) = service.keepers.news.recv() => service.on_news(slot, news),
             () = until(service.slots.next_timeout()) => service.slots.handle_timeout(Instant::now()),
             asked = service.home.asked() => service.on_asked(asked),
@@ -166,6 +173,9 @@ impl Service {
             on_report: Arc::new(move |report| meters::on_report(&counted, &report)),
             ..TransportOptions::default()
         })?;
+        let waiting = generation::waiting(&config, &own_addresses)?;
+        let feed = config.mailbox.as_ref().map(Feed::start);
+        let waiting = feed.as_ref().map(|feed| Waiting::start(feed, waiting, Arc::clone(&cells)));
         // Last of all: from here on there are processes.
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
@@ -182,6 +192,8 @@ impl Service {
             keepers,
             outcalls,
             home,
+            waiting,
+            _feed: feed,
             meters: Meters::new(cells),
             readiness,
             heartbeat,
@@ -226,8 +238,24 @@ impl Service {
     fn answer_all(&mut self) {
         let unix_secs = self.clock.read().unix_secs;
         while let Some(event) = self.endpoint.poll_event() {
-            // Every request is answered at once: nothing is left to be cancelled, and we ask nobody anything.
-            let Event::Request { tx, request, source } = event else { continue };
+            let (tx, request, source) = match (event, &mut self.waiting) {
+                (Event::Request { tx, request, source }, Some(waiting)) if request.method == Method::Subscribe => {
+                    let rules = (&self.desk.rules, &self.desk.seals);
+                    waiting.on_subscribe(&mut self.endpoint, (tx, &request, &source), rules, unix_secs);
+                    continue;
+                }
+                (Event::Request { tx, request, source }, _) => (tx, request, source),
+                (Event::Response { tx, response, .. }, Some(waiting)) => {
+                    waiting.on_response(&mut self.endpoint, tx, &response);
+                    continue;
+                }
+                (Event::Failed { tx, cause }, Some(waiting)) => {
+                    waiting.on_failed(&mut self.endpoint, tx, cause);
+                    continue;
+                }
+                // All else is answered at once: nothing is left to be cancelled.
+                _ => continue,
+            };
             let began = Instant::now();
             let answer = self.desk.answer(&request, &source, &mut self.slots, began, unix_secs);
             if let Some(mut response) = self.endpoint.response(tx, answer.status) {
@@ -237,6 +265,12 @@ impl Service {
                 self.endpoint.send_response(tx, response, began);
             }
             self.meters.on_answer(&request, &source, &answer, began.elapsed());
+        }
+    }
+
+    fn on_waiting(&mut self, news: WaitingNews) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.take(news, &mut self.endpoint);
         }
     }
 
@@ -325,6 +359,7 @@ impl Service {
         }
         let desk = generation::desk(&loaded.config, &own_addresses)?;
         let supervision = generation::supervision(&loaded.config)?;
+        let waiting = generation::waiting(&loaded.config, &own_addresses)?;
         let um = section(&loaded.config)?;
         let endpoint = generation::endpoint(&loaded.config, um);
         if let Some(identity) = &um.identity {
@@ -332,6 +367,9 @@ impl Service {
         }
         self.desk = desk;
         self.endpoint.set_options(endpoint);
+        if let Some(known) = &mut self.waiting {
+            known.set_options(&mut self.endpoint, waiting);
+        }
         self.slots.set_options(supervision, Instant::now());
         self.config = loaded.config;
         self.note_certificate();
@@ -370,6 +408,14 @@ impl Service {
 /// Whether workers may read this key; those of roles that happen to be in the same file they do not.
 fn is_for_workers(key: &str) -> bool {
     !["edge.", "router."].iter().any(|table| key.starts_with(table))
+}
+
+/// What message waiting waits for, for ever without it.
+async fn waiting_news(waiting: &mut Option<Waiting>) -> WaitingNews {
+    match waiting {
+        Some(waiting) => waiting.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until then, for ever without a time.
