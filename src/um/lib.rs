@@ -16,10 +16,12 @@ mod generation;
 mod keeper;
 mod launch;
 mod limits;
+mod mail;
 mod meters;
 mod place;
 mod service;
 mod stop;
+mod store;
 mod story;
 
 pub use error::UmError;
