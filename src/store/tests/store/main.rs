@@ -1,6 +1,7 @@
 //! The store over its trait: what it keeps, what it refuses, and what survives kills and power loss.
 
 mod kills;
+mod letters;
 mod power_loss;
 mod records;
 mod support;
