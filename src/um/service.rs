@@ -25,10 +25,12 @@ use crate::generation::{self, section};
 use crate::keeper::{Keepers, News, Order};
 use crate::launch::Launch;
 use crate::limits::{BEAT_INTERVAL, WATCH_INTERVAL};
+use crate::mail::{self, Mail};
 use crate::meters::{self, Meters};
 use crate::outcalls::{Asked, Home, Knowledge, Outcalls};
 use crate::place::{self, Place};
 use crate::stop::Stop;
+use crate::store;
 use crate::waiting::{News as WaitingNews, Waiting};
 
 /// Where the configuration came from, for reloads.
@@ -56,6 +58,8 @@ struct Service {
     waiting: Option<Waiting>,
     /// Ends with the service.
     _feed: Option<Feed>,
+    /// None without `[mail]`.
+    mail: Option<Mail>,
     meters: Meters,
     readiness: Readiness,
     heartbeat: Option<Heartbeat>,
@@ -176,6 +180,13 @@ impl Service {
         let waiting = generation::waiting(&config, &own_addresses)?;
         let feed = config.mailbox.as_ref().map(Feed::start);
         let waiting = feed.as_ref().map(|feed| Waiting::start(feed, waiting, Arc::clone(&cells)));
+        let mail = match mail::settings(&config)? {
+            None => None,
+            Some(settings) => {
+                let store = store::open(&config).await?;
+                store.map(|store| Mail::start(settings, store, Arc::clone(&cells)))
+            }
+        };
         // Last of all: from here on there are processes.
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
@@ -194,6 +205,7 @@ impl Service {
             home,
             waiting,
             _feed: feed,
+            mail,
             meters: Meters::new(cells),
             readiness,
             heartbeat,
@@ -362,8 +374,12 @@ impl Service {
         let waiting = generation::waiting(&loaded.config, &own_addresses)?;
         let um = section(&loaded.config)?;
         let endpoint = generation::endpoint(&loaded.config, um);
+        let mail = mail::settings(&loaded.config)?;
         if let Some(identity) = &um.identity {
             self.transport.set_tls(&generation::tls_identity(identity))?;
+        }
+        if let Some(running) = &self.mail {
+            running.set(mail);
         }
         self.desk = desk;
         self.endpoint.set_options(endpoint);
