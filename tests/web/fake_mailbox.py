@@ -7,6 +7,8 @@ import threading
 import uuid
 import wave
 
+from edge_process import await_that
+
 RATE = 8000
 
 
@@ -119,9 +121,7 @@ class Phone:
 
     @property
     def call(self):
-        call = self.mailbox.live_call()
-        assert call, "no call is going on"
-        return call
+        return await_that(self.mailbox.live_call, timeout=20.0, what="a call")
 
     def is_called(self):
         self.call.become("connecting")

@@ -20,7 +20,7 @@ export function showOptions(main, signedIn) {
     say(t("options.saved"));
   });
   setUpPin(main.querySelector("[data-do=pin]"));
-  setUpPassword(main.querySelector("[data-form=password]"));
+  setUpPassword(main.querySelector("[data-form=password]"), signedIn.session.mailbox.address);
   return { onOptions: showStored };
 
   function showStored() {
@@ -59,7 +59,9 @@ function setUpPin(button) {
   });
 }
 
-function setUpPassword(form) {
+/** `address` is for the browser's own store of passwords, which asks whose it is. */
+function setUpPassword(form, address) {
+  form.username.value = address;
   onSubmit(form, async () => {
     tell(form.querySelector(".done"), null);
     if (!form.old.value) throw complaint(form.old, t("password.empty"));
@@ -72,6 +74,7 @@ function setUpPassword(form) {
       throw refusal;
     }
     form.reset();
+    form.username.value = address;
     tell(form.querySelector(".done"), t("password.changed"));
   });
 }

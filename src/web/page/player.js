@@ -21,10 +21,18 @@ export function stopPlayers() {
 }
 
 /**
- * A player for `audioUrl`. `peaks` promises heights 0 to 1, or nothing. `onHeard` is called once, as soon as something
- * was heard; `onState` with true while it plays.
+ * A player for `audioUrl`. `peaks` promises heights 0 to 1, or is absent. `hasButton` is false where the button is
+ * elsewhere. `onHeard` is called once, as soon as something was heard; `onState` with true while it plays.
  */
-export function createPlayer({ audioUrl, durationSecs, label, peaks, onHeard = () => {}, onState = () => {} }) {
+export function createPlayer({
+  audioUrl,
+  durationSecs,
+  label,
+  peaks,
+  hasButton = true,
+  onHeard = () => {},
+  onState = () => {},
+}) {
   const element = stamp("player").firstElementChild;
   const audio = element.querySelector("audio");
   const slider = element.querySelector("input");
@@ -33,6 +41,8 @@ export function createPlayer({ audioUrl, durationSecs, label, peaks, onHeard = (
   let wasHeard = false;
 
   element.setAttribute("aria-label", label);
+  element.classList.toggle("plain", !peaks);
+  toggle.hidden = !hasButton;
   element.querySelector(".download").href = audioUrl;
   slider.max = durationSecs;
   fillSpeeds();
@@ -56,7 +66,8 @@ export function createPlayer({ audioUrl, durationSecs, label, peaks, onHeard = (
   audio.addEventListener("error", () => audio.getAttribute("src") && tell(failed, t("player.failed")));
   audio.addEventListener("timeupdate", () => {
     showPosition();
-    if (!wasHeard && !audio.paused && audio.currentTime > 0) {
+    // Seeking alone is not hearing.
+    if (!wasHeard && audio.played.length > 0 && audio.played.end(0) > 0) {
       wasHeard = true;
       onHeard();
     }

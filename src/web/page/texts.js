@@ -7,6 +7,8 @@ const MINUTE_SECS = 60;
 const languages = document.documentElement.dataset.languages.split(" ");
 
 let language = FALLBACK;
+/** The language as numbers and dates want it: with the user's region, where the browser names one for it. */
+let locale = FALLBACK;
 let texts = {};
 
 /** Loads the texts of a language, or of the nearest one there is. */
@@ -18,6 +20,7 @@ export async function setLanguage(wanted) {
     if (!answer.ok) throw new Error(`texts of ${chosen}: status ${answer.status}`);
     texts = await answer.json();
     language = chosen;
+    locale = navigator.languages.find((name) => name.split("-")[0] === short) ?? wanted;
   }
   document.documentElement.lang = language;
   fill(document);
@@ -60,18 +63,18 @@ export function spoken(secs) {
     [whole % MINUTE_SECS, "second"],
   ].filter(([count], index) => count > 0 || (index === 1 && whole < MINUTE_SECS));
   return parts
-    .map(([count, unit]) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(count))
+    .map(([count, unit]) => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" }).format(count))
     .join(" ");
 }
 
 /** When it was, as near as it matters: "today, 14:05", "yesterday, 9:30", else the date. */
 export function when(instant, now = new Date()) {
-  const time = new Intl.DateTimeFormat(language, { timeStyle: "short" }).format(instant);
+  const time = new Intl.DateTimeFormat(locale, { timeStyle: "short" }).format(instant);
   const days = Math.round((midnight(instant) - midnight(now)) / 86_400_000);
   const day =
     days === 0 || days === -1
-      ? new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(days, "day")
-      : new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(instant);
+      ? new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(days, "day")
+      : new Intl.DateTimeFormat(locale, { dateStyle: "medium" }).format(instant);
   return t("time.day", { day, time });
 }
 
