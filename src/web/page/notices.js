@@ -13,6 +13,7 @@ undo.addEventListener("click", async () => {
   const back = onUndo;
   if (!back) return;
   onUndo = null;
+  document.getElementById("notice-close").focus();
   undo.hidden = true;
   try {
     await back();

@@ -59,10 +59,7 @@ export function createPlayer({
   slider.addEventListener("keydown", onKey);
   audio.addEventListener("play", () => showState(true));
   audio.addEventListener("pause", () => showState(false));
-  audio.addEventListener("ended", () => {
-    showState(false);
-    audio.currentTime = 0;
-  });
+  audio.addEventListener("ended", () => showState(false));
   audio.addEventListener("error", () => audio.getAttribute("src") && tell(failed, t("player.failed")));
   audio.addEventListener("timeupdate", () => {
     showPosition();

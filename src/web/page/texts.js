@@ -20,8 +20,9 @@ export async function setLanguage(wanted) {
     if (!answer.ok) throw new Error(`texts of ${chosen}: status ${answer.status}`);
     texts = await answer.json();
     language = chosen;
-    locale = navigator.languages.find((name) => name.split("-")[0] === short) ?? wanted;
   }
+  const [family] = language.split("-");
+  locale = navigator.languages.find((name) => name.split("-")[0] === family) ?? language;
   document.documentElement.lang = language;
   fill(document);
 }
