@@ -1,4 +1,4 @@
-"""A mailbox as the web services show one: messages, greetings, options, one outgoing call. In memory, for the page's tests."""
+"""A mailbox as the web services show one: messages, greetings, options, an outgoing call. In memory, for tests."""
 
 import datetime
 import functools

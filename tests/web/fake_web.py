@@ -1,7 +1,7 @@
 """The web services that the page asks, over plain HTTP on loopback: same routes, same refusals, nothing behind them.
 
-It holds the page to what the service demands: the session's cookie, the token on every change, an origin of its own, JSON,
-and the strictest content security policy. The cookie is not `Secure` here, as there is no TLS.
+It holds the page to what the service demands: the session's cookie, the token on every change, an origin of its own,
+JSON, and the strictest content security policy. The cookie is not `Secure` here, as there is no TLS.
 """
 
 import http.server

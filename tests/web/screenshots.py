@@ -72,7 +72,7 @@ def take(browser, form, options, directory):
             for view in ("Greetings", "Options"):
                 page.get_by_role("link", name=view).click()
                 page.get_by_role("heading", name=view, exact=True).wait_for()
-                page.wait_for_load_state("networkidle") if view == "Options" else page.locator(".recording").last.wait_for()
+                page.locator(".recording, #options-number").last.wait_for()
                 shot(page, view.lower())
     finally:
         web.stop()

@@ -83,7 +83,12 @@ async function ask(method, path, body) {
 function refusal(answer, content) {
   const code = content?.error ?? "unknown";
   const retryAfterSecs = Number(answer.headers.get("Retry-After")) || null;
-  return new Refusal(answer.status, code, sentence(answer.status, code, content?.message, retryAfterSecs), retryAfterSecs);
+  return new Refusal(
+    answer.status,
+    code,
+    sentence(answer.status, code, content?.message, retryAfterSecs),
+    retryAfterSecs,
+  );
 }
 
 function sentence(status, code, message, retryAfterSecs) {

@@ -3,19 +3,15 @@
 const POLL_MS = 10_000;
 
 /**
- * Watches until closed. `handlers` has a function per event: `messages`, `options`, `call`. After each reconnection,
- * and with every poll while there are no events, what may have been missed is reported as changed.
+ * Watches until closed. `handlers` has a function per event: `messages`, `options`, `call`. Whenever events begin to
+ * come, and with every poll while they do not, what may have been missed is reported as changed.
  */
 export function watch(handlers) {
   let source = null;
-  let opened = false;
 
   function connect() {
     source = new EventSource("/api/v1/events");
-    source.addEventListener("open", () => {
-      if (opened) missed();
-      opened = true;
-    });
+    source.addEventListener("open", missed);
     source.addEventListener("messages", () => handlers.messages());
     source.addEventListener("options", () => handlers.options());
     source.addEventListener("call", (event) => {
@@ -32,10 +28,7 @@ export function watch(handlers) {
   const timer = setInterval(() => {
     // A browser gives up after an answer that is no stream; a service that restarts gives such answers.
     if (source.readyState === EventSource.CLOSED) connect();
-    if (source.readyState !== EventSource.OPEN) {
-      opened = true;
-      missed();
-    }
+    if (source.readyState !== EventSource.OPEN) missed();
   }, POLL_MS);
   connect();
 

@@ -162,12 +162,14 @@ export function createPlayer({
 function drawWave(element, heights) {
   const peaks = heights.length > 0 ? heights.slice(0, PEAKS_MAX) : new Array(PEAKS_MAX).fill(0);
   const step = WAVE_WIDTH / peaks.length;
+  const width = (step * 0.6).toFixed(1);
   const loudest = Math.max(...peaks, 0.05);
   const path = peaks
     .map((peak, index) => {
       const height = Math.max(4, (peak / loudest) * WAVE_HEIGHT);
       const x = (index * step + step * 0.2).toFixed(1);
-      return `M${x} ${((WAVE_HEIGHT - height) / 2).toFixed(1)}h${(step * 0.6).toFixed(1)}v${height.toFixed(1)}h-${(step * 0.6).toFixed(1)}z`;
+      const y = ((WAVE_HEIGHT - height) / 2).toFixed(1);
+      return `M${x} ${y}h${width}v${height.toFixed(1)}h-${width}z`;
     })
     .join("");
   for (const part of element.querySelectorAll(".wave path")) part.setAttribute("d", path);

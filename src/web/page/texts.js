@@ -38,10 +38,11 @@ export function hasText(key) {
   return key in texts;
 }
 
-/** Writes the texts that a part of the document names: `data-text` as its content, `data-label` as its accessible name. */
+/** Writes the texts that a part of the document names: `data-text` as content, `data-label` as accessible name. */
 export function fill(root) {
   for (const element of root.querySelectorAll("[data-text]")) element.textContent = t(element.dataset.text);
-  for (const element of root.querySelectorAll("[data-label]")) element.setAttribute("aria-label", t(element.dataset.label));
+  for (const element of root.querySelectorAll("[data-label]"))
+    element.setAttribute("aria-label", t(element.dataset.label));
   return root;
 }
 
