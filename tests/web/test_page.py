@@ -97,7 +97,7 @@ def test_a_weak_password_and_a_used_link_are_refused_with_their_remedies(open_pa
         button(page, "Set password").click()
 
     choose("1001")
-    expect(page.get_by_role("alert")).to_contain_text("at least 12 characters")
+    expect(page.get_by_role("alert")).to_contain_text("at least 10 characters")
     choose("a staple of batteries")
     expect(page.get_by_text("Your password is set")).to_be_visible()
     page.goto(service.url + "/#/link/used")
@@ -167,6 +167,8 @@ def test_one_message_plays_at_a_time(inbox, service):
     service.mailbox.leave_message("1005", "Dan", secs=300.0)
     service.mailbox.leave_message("1006", "Eve", secs=300.0)
     play(inbox, "Dan")
+    expect(inbox.get_by_role("link", name="Saved 1")).to_be_visible()
+    expect(message(inbox, "Dan")).to_be_visible()
     play(inbox, "Eve")
     expect(inbox.locator("audio")).to_have_count(1)
     expect(message(inbox, "Dan")).to_have_count(0)
@@ -332,6 +334,29 @@ def test_events_come_again_after_they_were_cut(inbox, fake):
     fake.cut_events()
     fake.mailbox.leave_message("1005", "Dan")
     expect(message(inbox, "Dan")).to_be_visible()
+
+
+def test_a_hidden_page_holds_no_connection_and_catches_up_when_it_is_seen_again(inbox, fake):
+    def become(state):
+        inbox.evaluate(
+            "(state) => { Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });"
+            " document.dispatchEvent(new Event('visibilitychange')); }",
+            state,
+        )
+
+    def is_alone():
+        # A connection that is closed is found out by writing to it.
+        fake.publish("ping", {})
+        return not fake.listeners
+
+    await_that(lambda: fake.listeners, timeout=20.0, what="the page to listen")
+    become("hidden")
+    await_that(is_alone, timeout=20.0, what="the page to hang up")
+    fake.mailbox.leave_message("1005", "Dan")
+    become("visible")
+    expect(message(inbox, "Dan")).to_be_visible()
+    arrived = inbox.get_by_role("status").filter(has_text="1 new message arrived.")
+    expect(arrived).to_be_visible()
 
 
 def test_without_play_on_phone_nothing_offers_it(open_page, fake):

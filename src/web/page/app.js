@@ -69,6 +69,7 @@ async function enter(session) {
     messages: () => view.onMessages?.(),
     options: reloadOptions,
     call: (call) => signedIn?.calls.onEvent(call),
+    missed: () => signedIn?.calls.refresh(),
   });
   signedIn.changeOptions = changeOptions;
   nameAccount();
