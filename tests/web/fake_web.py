@@ -1,7 +1,7 @@
 """The web services that the page asks, over plain HTTP on loopback: same routes, same refusals, nothing behind them.
 
-It holds the page to what the service demands: the session's cookie, the token on every change, an origin of its own, JSON,
-and the strictest content security policy. The cookie is not `Secure` here, as there is no TLS.
+It holds the page to what the service demands: the session's cookie, the token on every change, an origin of its own,
+JSON, and the strictest content security policy. The cookie is not `Secure` here, as there is no TLS.
 """
 
 import http.server
@@ -28,7 +28,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 WRONG_PASSWORDS_MAX = 5
-PASSWORD_CHARACTERS_MIN = 12
+PASSWORD_CHARACTERS_MIN = 10
 LOCKED_SECS = 600
 
 
@@ -126,13 +126,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refused(401, "signed_out")
         if self.command not in ("GET", "HEAD"):
             if self.headers.get("Origin") not in (None, self.web.url):
-                raise Refused(403, "foreign_origin")
+                raise Refused(403, "csrf")
             if not is_open and self.headers.get("X-CSRF-Token") != self.web.sessions[self.token]:
                 raise Refused(403, "csrf")
 
     def json(self, body):
         if self.headers.get("Content-Type") != "application/json":
-            raise Refused(415, "not_json")
+            raise Refused(415, "unsupported")
         return json.loads(body)
 
     def reply(self, status, content=None, headers=()):
@@ -238,7 +238,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def change_message(self, id):
         self.message(id)
         if self.body["state"] not in ("new", "saved", "deleted"):
-            raise Refused(422, "invalid")
+            raise Refused(400, "bad_request")
         self.web.mailbox.move(id, self.body["state"])
         self.reply(200, self.message(id))
 
@@ -270,7 +270,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def change_options(self):
         if not set(self.body) <= set(self.web.mailbox.options) - {"languages"}:
-            raise Refused(422, "invalid")
+            raise Refused(400, "bad_request")
         self.web.mailbox.change_options(self.body)
         self.reply(200, self.web.mailbox.options)
 
@@ -287,7 +287,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         number = self.body.get("to", mailbox.options["play_on_phone_number"])
         purpose = {name: value for name, value in self.body.items() if name != "to"}
         if number is None or len(purpose) != 1 or not set(purpose) <= {"play", "record"}:
-            raise Refused(422, "invalid")
+            raise Refused(400, "bad_request")
         if not mailbox.allowed(number):
             raise Refused(403, "not_allowed")
         if mailbox.live_call():

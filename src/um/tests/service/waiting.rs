@@ -36,6 +36,7 @@ async fn add(store: &SqliteStore, number: &str) -> MailboxId {
         plan: PlanName("office".into()),
         addresses: vec![number.parse().expect("a number")],
         name: "Alice Ng".into(),
+        mail: None,
         language: "en".into(),
         time_zone: "Europe/Berlin".into(),
         operator: None,
