@@ -141,6 +141,15 @@ async fn two_processes_never_hold_the_same_letter_and_a_dead_ones_becomes_free()
 }
 
 #[tokio::test]
+async fn a_claim_that_was_late_to_ask_takes_nothing_from_another() {
+    let (scratch, store, id) = mailbox(false).await;
+    let other = reopened(&scratch).await;
+    leave_message(&store, id).await;
+    assert!(claim(&store, later(6)).await.is_some());
+    assert_eq!(claim(&other, later(1)).await, None, "its clock was read before the other's");
+}
+
+#[tokio::test]
 async fn whoever_lost_a_letter_settles_it_no_more() {
     let (_scratch, store, id) = mailbox(false).await;
     leave_message(&store, id).await;
@@ -300,6 +309,24 @@ async fn letters_that_were_given_up_are_listed_until_they_are_retried_removed_or
     store.tend_letters(later(31 * 24 * 3600)).await.unwrap();
     assert_eq!(store.letter_counts().await.unwrap().dead, 0);
     assert!(messages.contains(&told.id));
+}
+
+#[tokio::test]
+async fn the_youngest_dead_letters_of_a_mailbox_stay() {
+    let (_scratch, store, id) = mailbox(false).await;
+    let most = limits::DEAD_LETTERS_PER_MAILBOX_MAX as usize;
+    let mut dead = Vec::new();
+    for _ in 0..most + 2 {
+        leave_message(&store, id).await;
+        let letter = claim(&store, later(1)).await.unwrap();
+        assert!(store.letter_dead(&letter, "550 no such user").await.unwrap());
+        dead.push(letter.id);
+    }
+    store.tend_letters(later(1)).await.unwrap();
+    let mut left: Vec<_> = store.letters().await.unwrap().into_iter().map(|letter| letter.id).collect();
+    left.sort();
+    dead.sort();
+    assert_eq!(left, dead[2..]);
 }
 
 #[tokio::test]
