@@ -319,8 +319,11 @@ impl Call {
             MediaEvent::Stream(StreamEvent::FirstAudio) => self.note("the first audio came"),
             MediaEvent::FirstSent => {
                 self.note("the first audio left");
-                let took = self.arrival.arrived.elapsed();
-                self.shared.meters.first_audio(took, self.end.way);
+                // A call of ours has rung first, for as long as its owner liked.
+                if self.arrival.order.is_none() {
+                    let took = self.arrival.arrived.elapsed();
+                    self.shared.meters.first_audio(took, self.end.way);
+                }
             }
             MediaEvent::Stream(_) => {}
             MediaEvent::PlaybackLow(playback) => self.read_on(playback),
