@@ -10,6 +10,7 @@ use postern_sip::host::Host;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use crate::sip_target::SipTarget;
 use crate::tree::Config;
 use crate::tree_call::{
     DialPlanConfig, DiversionOrder, GatewayConfig, GatewayStatus, Peer, Security, SipIdentity, UriType,
@@ -75,6 +76,9 @@ fn gateway(gateway: &GatewayConfig) -> dialplan::Gateway {
         },
         symmetric_rtp: gateway.symmetric_rtp,
         contacts: gateway.contacts,
+        target: gateway.target.as_ref().and_then(SipTarget::uri),
+        outcalls: gateway.outcalls,
+        mwi: gateway.mwi,
     }
 }
 
@@ -97,6 +101,8 @@ fn plan(plan: &DialPlanConfig) -> dialplan::Plan {
         national_prefix: plan.national_prefix.clone(),
         international_prefix: plan.international_prefix.clone(),
         domains: plan.domains.clone(),
+        allow: plan.allow.clone(),
+        operator: plan.operator.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::decode_call::{self, Reading};
 use crate::decode_mail::{self, GATEWAYS_MAX, PLANS_MAX};
+use crate::decode_owner;
 use crate::files::Files;
 use crate::forms::{self, log_directives, name_or_domain, network, port_range};
 use crate::reader::{Notes, Table, Value};
@@ -19,6 +20,7 @@ use crate::tree::{
 use crate::tree_call::{
     DialPlanConfig, GatewayConfig, HuntGroupConfig, MailboxConfig, RouterConfig, SipConfig, UmConfig, WorkerConfig,
 };
+use crate::tree_owner::{MailConfig, WebConfig};
 use crate::uri::RelayUri;
 
 /// Most listeners of one kind, and most relay addresses.
@@ -42,6 +44,8 @@ pub(crate) struct Draft {
     pub(crate) gateways: Vec<Placed<GatewayConfig>>,
     pub(crate) dial_plans: Vec<Placed<DialPlanConfig>>,
     pub(crate) hunt_groups: Vec<Placed<HuntGroupConfig>>,
+    pub(crate) web: Option<WebConfig>,
+    pub(crate) mail: Option<MailConfig>,
     pub(crate) telemetry: TelemetryConfig,
     /// Every socket that would be opened at a known port, whether or not its table is complete.
     pub(crate) listeners: Vec<Listener>,
@@ -91,6 +95,7 @@ pub(crate) enum ListenerKind {
     SlotTls,
     /// Metrics of a role other than the edge.
     Metrics,
+    Web,
 }
 
 impl ListenerKind {
@@ -168,6 +173,8 @@ pub(crate) fn decode(root: Table<'_>, notes: &Notes, files: &Files<'_>) -> Draft
     let gateways = placed(root.tables("gateway", GATEWAYS_MAX), |table| decode_mail::gateway(table, reading));
     let dial_plans = placed(root.tables("dial_plan", PLANS_MAX), decode_mail::dial_plan);
     let hunt_groups = placed(root.tables("hunt_group", GATEWAYS_MAX), |table| decode_mail::hunt_group(table, reading));
+    let web = root.optional_section("web").and_then(|table| decode_owner::web(table, reading, &mut listeners));
+    let mail = root.optional_section("mail").and_then(|table| decode_owner::mail(table, reading));
     let telemetry = telemetry(root.section("telemetry"), roles, notes, &mut listeners);
     root.close();
     Draft {
@@ -181,6 +188,8 @@ pub(crate) fn decode(root: Table<'_>, notes: &Notes, files: &Files<'_>) -> Draft
         gateways,
         dial_plans,
         hunt_groups,
+        web,
+        mail,
         telemetry,
         listeners,
         relay_uris,

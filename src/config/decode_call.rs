@@ -73,6 +73,7 @@ pub(crate) fn um(table: Table<'_>, reading: Reading<'_, '_>, listeners: &mut Vec
         tls: opened(&table, "tls", startup_mode, reading.notes, listeners),
         identity: identity(&table, startup_mode, reading),
         max_calls: table.or("max_calls", 100, |v| v.integer(1..=100_000)),
+        outcalls_per_hour: table.or("outcalls_per_hour", 20, |v| v.integer(1..=1000)),
         routers: table.or("routers", Vec::new(), |value| peers(value, reading.notes)),
         runtime_directory: table
             .optional("runtime_directory", forms::path)
@@ -118,6 +119,7 @@ pub(crate) fn worker(
         codecs: table.or("codecs", vec![Codec::Pcmu, Codec::Pcma, Codec::G722], codecs),
         media_threads: table.or("media_threads", 0, |v| v.integer(0..=256)),
         media_timeout_secs: table.or("media_timeout_secs", 30, |v| v.integer(5..=3600)),
+        ring_secs: table.or("ring_secs", 60, |v| v.integer(1..=180)),
         recent_calls: table.or("recent_calls", 500, |v| v.integer(0..=100_000)),
         recent_calls_mib: table.or("recent_calls_mib", 64, |v| v.integer(1..=4096)),
         records: records(table.section("records"), reading.files),

@@ -1,7 +1,10 @@
 //! `[mailbox]`, `[[gateway]]`, `[[dial_plan]]` and `[[hunt_group]]` to the typed tree, with the defaults of their keys.
 
+use postern_dialplan::limits::DIAL_RULES_MAX;
+
 use crate::decode::NAMES_MAX;
 use crate::decode_call::Reading;
+use crate::decode_owner::credentials;
 use crate::forms::{self, name_or_domain};
 use crate::forms_call;
 use crate::reader::{Table, Value, quoted};
@@ -106,8 +109,30 @@ pub(crate) fn gateway(table: Table<'_>, reading: Reading<'_, '_>) -> Option<Gate
         0 => None,
         contacts => Some(contacts),
     };
+    let target = table.optional("target", forms_call::sip_target);
+    let outcalls = table.or("outcalls", false, Value::boolean);
+    let mwi = table.or("mwi", true, Value::boolean);
+    let credentials = credentials(&table, reading);
+    if target.is_none() && !reading.notes.faulty(&table.key("target")) {
+        let pointless = [("outcalls", outcalls), ("mwi", table.has("mwi") && mwi), ("username", table.has("username"))];
+        for (key, _) in pointless.into_iter().filter(|(_, written)| *written) {
+            let remedy = "write target = \"sip:gw.example.test:5061;transport=tls\", where the gateway takes calls";
+            reading.notes.error(&table.key(key), "stands without target", remedy);
+        }
+    }
     table.close();
-    Some(GatewayConfig { peer: name.or(address)?, dial_plan: dial_plan?, status, symmetric_rtp, diversion, contacts })
+    Some(GatewayConfig {
+        peer: name.or(address)?,
+        dial_plan: dial_plan?,
+        status,
+        symmetric_rtp,
+        diversion,
+        contacts,
+        target,
+        outcalls,
+        mwi,
+        credentials,
+    })
 }
 
 /// `None` when the table has no usable name.
@@ -136,6 +161,7 @@ pub(crate) fn dial_plan(table: Table<'_>) -> Option<DialPlanConfig> {
         national_prefix: table.or("national_prefix", String::new(), forms_call::prefix),
         international_prefix: table.or("international_prefix", String::new(), forms_call::prefix),
         domains: table.or("domains", Vec::new(), |value| value.list(NAMES_MAX, name_or_domain)),
+        allow: table.or("allow", Vec::new(), |value| value.list(DIAL_RULES_MAX, forms_call::dial_rule)),
         operator: table.or("operator", String::new(), forms_call::operator),
         language: table.or("language", "en-US".to_string(), forms_call::tag),
         time_zone: table.or("time_zone", "UTC".to_string(), forms_call::tag),

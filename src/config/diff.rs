@@ -24,7 +24,7 @@ impl Diff {
             Role::Edge => &["edge.", "telemetry."],
             Role::Router => &["router.", "sip.", "telemetry.log"],
             // A fresh worker must not take another store while its predecessor still writes to the former one.
-            Role::Um => &["um.", "worker.", "mailbox.", "sip.", "telemetry.log"],
+            Role::Um => &["um.", "web.", "mail.", "worker.", "mailbox.", "sip.", "telemetry.log"],
             Role::Worker => &["worker.", "mailbox.", "sip.", "telemetry.log"],
         };
         let is_read = |key: &&'static str| tables.iter().any(|table| key.starts_with(table));
@@ -177,6 +177,7 @@ const ROWS: &[Row] = &[
     identity_row!("um.private_key", Reload, um, certificate.private_key),
     identity_row!("um.client_ca", Reload, um, client_ca),
     role_row!("um.max_calls", Reload, um, max_calls),
+    role_row!("um.outcalls_per_hour", Reload, um, outcalls_per_hour),
     role_row!("um.routers", Reload, um, routers),
     role_row!("um.runtime_directory", Restart, um, runtime_directory),
     role_row!("um.retry_after_secs", Reload, um, retry_after_secs),
@@ -198,6 +199,7 @@ const ROWS: &[Row] = &[
     role_row!("worker.codecs", Reload, worker, codecs),
     role_row!("worker.media_threads", Reload, worker, media_threads),
     role_row!("worker.media_timeout_secs", Reload, worker, media_timeout_secs),
+    role_row!("worker.ring_secs", Reload, worker, ring_secs),
     role_row!("worker.recent_calls", Reload, worker, recent_calls),
     role_row!("worker.recent_calls_mib", Reload, worker, recent_calls_mib),
     role_row!("worker.metrics", Reload, worker, metrics),
@@ -236,6 +238,11 @@ const ROWS: &[Row] = &[
     list_row!("gateway.symmetric_rtp", Reload, gateways, symmetric_rtp),
     list_row!("gateway.diversion", Reload, gateways, diversion),
     list_row!("gateway.contacts", Reload, gateways, contacts),
+    list_row!("gateway.target", Reload, gateways, target),
+    list_row!("gateway.outcalls", Reload, gateways, outcalls),
+    list_row!("gateway.mwi", Reload, gateways, mwi),
+    list_row!("gateway.username", Reload, gateways, credentials),
+    list_row!("gateway.password_file", Reload, gateways, credentials),
     list_row!("dial_plan.name", Reload, dial_plans, name),
     list_row!("dial_plan.uri_type", Reload, dial_plans, uri_type),
     list_row!("dial_plan.security", Reload, dial_plans, security),
@@ -245,6 +252,7 @@ const ROWS: &[Row] = &[
     list_row!("dial_plan.national_prefix", Reload, dial_plans, national_prefix),
     list_row!("dial_plan.international_prefix", Reload, dial_plans, international_prefix),
     list_row!("dial_plan.domains", Reload, dial_plans, domains),
+    list_row!("dial_plan.allow", Reload, dial_plans, allow),
     list_row!("dial_plan.operator", Reload, dial_plans, operator),
     list_row!("dial_plan.language", Reload, dial_plans, language),
     list_row!("dial_plan.time_zone", Reload, dial_plans, time_zone),
@@ -256,6 +264,17 @@ const ROWS: &[Row] = &[
     list_row!("hunt_group.gateway", Reload, hunt_groups, gateway),
     list_row!("hunt_group.pilot", Reload, hunt_groups, pilot),
     list_row!("hunt_group.dial_plan", Reload, hunt_groups, dial_plan),
+    role_row!("web.listen", Restart, web, listen),
+    role_row!("web.certificate", Reload, web, certificate),
+    role_row!("web.private_key", Reload, web, certificate.private_key),
+    role_row!("web.url", Reload, web, url),
+    role_row!("web.admin_token_file", Reload, web, admin_tokens),
+    role_row!("mail.smtp", Reload, mail, server),
+    role_row!("mail.from", Reload, mail, from),
+    role_row!("mail.username", Reload, mail, credentials),
+    role_row!("mail.password_file", Reload, mail, credentials),
+    role_row!("mail.ca", Reload, mail, ca),
+    role_row!("mail.queue", Restart, mail, queue),
     row!("telemetry.listen", Restart, telemetry.listen),
     row!("telemetry.log", Restart, telemetry.log),
     row!("telemetry.log_format", Restart, telemetry.log_format),
@@ -334,7 +353,7 @@ mod tests {
         };
         assert_eq!(tables(Role::Edge), ["edge", "telemetry"]);
         assert_eq!(tables(Role::Router), ["sip", "router", "telemetry"]);
-        assert_eq!(tables(Role::Um), ["sip", "um", "worker", "mailbox", "telemetry"]);
+        assert_eq!(tables(Role::Um), ["sip", "um", "worker", "mailbox", "web", "mail", "telemetry"]);
         assert_eq!(tables(Role::Worker), ["sip", "worker", "mailbox", "telemetry"]);
         // Only the edge listens there; the log is everybody's.
         let telemetry = |role| former.restart_only_of(role).iter().filter(|key| key.starts_with("telemetry.")).count();

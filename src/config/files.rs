@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
 use crate::certificate::{PEM_BYTES_MAX, PairError, load_certificates, load_pair};
 use crate::reader::Notes;
 use crate::source::Source;
 use crate::tree::{CertifiedPair, SecretBytes};
+use crate::tree_owner::SecretText;
 use crate::watch::Fingerprint;
 
 /// Shorter secrets can be found by trying.
@@ -102,6 +104,36 @@ impl<'a> Files<'a> {
         self.secret(key, bytes)
     }
 
+    /// A password in a file of its own, one line of text. Unlike other secrets it is refused when everybody can read it.
+    pub(crate) fn password_file(&self, key: &str, path: &str) -> Option<SecretText> {
+        let (path, bytes) = self.read(key, path, 2 * SECRET_BYTES_MAX)?;
+        let bytes = Zeroizing::new(bytes);
+        self.demand_secrecy(key, &path)?;
+        let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_end_matches(['\n', '\r']);
+        if text.is_empty() || text.len() > SECRET_BYTES_MAX || text.chars().any(char::is_control) {
+            let remedy = format!("write one line of 1 to {SECRET_BYTES_MAX} bytes into it");
+            self.notes.error(key, format!("{} holds no password", path.display()), remedy);
+            return None;
+        }
+        Some(SecretText::new(text))
+    }
+
+    /// Tokens in a file of their own, one a line: refused when everybody can read them.
+    pub(crate) fn tokens_file(&self, key: &str, path: &str, tokens_max: usize) -> Option<Vec<SecretBytes>> {
+        let (path, bytes) = self.read(key, path, (tokens_max + 1) * SECRET_BYTES_MAX)?;
+        let bytes = Zeroizing::new(bytes);
+        self.demand_secrecy(key, &path)?;
+        let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let tokens: Option<Vec<SecretBytes>> = lines.map(|line| self.secret(key, line.to_vec())).collect();
+        let tokens = tokens?;
+        if tokens.is_empty() || tokens.len() > tokens_max {
+            let remedy = format!("write one a line, and no more than {tokens_max}: the next one and the former");
+            self.notes.error(key, format!("{} holds {} tokens", path.display(), tokens.len()), remedy);
+            return None;
+        }
+        Some(tokens)
+    }
+
     /// A secret within the configuration, which must then be as well kept as the secret.
     pub(crate) fn secret_inline(&self, key: &str, bytes: Vec<u8>) -> Option<SecretBytes> {
         self.judge_secrecy(key, &self.source.name);
@@ -141,18 +173,32 @@ impl<'a> Files<'a> {
         Some(path)
     }
 
-    #[cfg(unix)]
     fn judge_secrecy(&self, key: &str, path: &Path) {
-        use std::os::unix::fs::PermissionsExt;
-        if self.source.is_in_memory(path) {
-            return;
-        }
-        if std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
+        if self.is_open(path) {
             let remedy = format!("chmod o-rwx {}", path.display());
             self.notes.warn(key, format!("{} can be read by every user of this machine", path.display()), remedy);
         }
     }
 
+    /// `None`, with an error, for a file that strangers on this machine can read.
+    fn demand_secrecy(&self, key: &str, path: &Path) -> Option<()> {
+        if self.is_open(path) {
+            let remedy = format!("chmod o-rwx {}, and change what is in it", path.display());
+            self.notes.error(key, format!("{} can be read by every user of this machine", path.display()), remedy);
+            return None;
+        }
+        Some(())
+    }
+
+    #[cfg(unix)]
+    fn is_open(&self, path: &Path) -> bool {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = || std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
+        !self.source.is_in_memory(path) && mode().is_ok_and(|mode| mode & 0o004 != 0)
+    }
+
     #[cfg(not(unix))]
-    fn judge_secrecy(&self, _key: &str, _path: &Path) {}
+    fn is_open(&self, _path: &Path) -> bool {
+        false
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use postern_dialplan::DialRule;
 
 use crate::forms::{name_or_domain, network, port_range, unicast_address};
 use crate::reader::{Notes, Value, quoted};
@@ -98,6 +99,19 @@ pub(crate) fn address_of_plan(value: &Value<'_>, uri_type: UriType) -> Option<St
         return value.error(format!("{} is no address in this plan", quoted(text)), format!("write {wanted}"));
     }
     Some(text.into())
+}
+
+/// What users of a plan may call.
+pub(crate) fn dial_rule(value: &Value<'_>) -> Option<DialRule> {
+    let text = value.string()?;
+    match text.parse() {
+        Ok(rule) => Some(rule),
+        Err(what) => {
+            let remedy = "write numbers like \"+1*\" (all that begin so) or \"7000\", or a host like \
+                          \"sip:*@pbx.example.test\"";
+            value.error(format!("{} {what}", quoted(text)), remedy)
+        }
+    }
 }
 
 /// A number that can be dialled, or the address of a plan of any type; empty is none.

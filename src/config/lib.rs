@@ -9,21 +9,25 @@ mod certificate;
 mod decode;
 mod decode_call;
 mod decode_mail;
+mod decode_owner;
 mod diff;
 mod drawn_ports;
 mod files;
 mod finding;
 mod forms;
 mod forms_call;
+mod forms_owner;
 mod openings;
 mod peers;
 mod reader;
 mod rules;
 mod rules_call;
+mod rules_owner;
 mod sip_target;
 mod source;
 mod tree;
 mod tree_call;
+mod tree_owner;
 mod uri;
 mod watch;
 
@@ -31,6 +35,8 @@ mod watch;
 mod refusals;
 #[cfg(test)]
 mod refusals_call;
+#[cfg(test)]
+mod refusals_owner;
 #[cfg(test)]
 mod refusals_services;
 #[cfg(test)]
@@ -69,6 +75,7 @@ pub use tree_call::{
     RouterMode, Security, SipConfig, SipIdentity, SlotPorts, StartupMode, StoreLocation, UmConfig, UriType,
     WorkerConfig, WorkerEdgeConfig,
 };
+pub use tree_owner::{Credentials, MailConfig, MailSecurity, MailServer, SecretText, WebConfig};
 pub use uri::{Location, RelayTransport, RelayUri, relays_from_listeners};
 pub use watch::Fingerprint;
 
@@ -147,6 +154,8 @@ fn read(source: &Source, surroundings: &Surroundings<'_>, notes: &Notes) -> Conf
         gateways: draft.gateways.into_iter().map(|placed| placed.value).collect(),
         dial_plans: draft.dial_plans.into_iter().map(|placed| placed.value).collect(),
         hunt_groups: draft.hunt_groups.into_iter().map(|placed| placed.value).collect(),
+        web: draft.web,
+        mail: draft.mail,
         telemetry: draft.telemetry,
         files: fingerprint.paths().map(Path::to_path_buf).collect(),
         fingerprint,

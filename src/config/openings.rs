@@ -36,6 +36,8 @@ pub enum Purpose {
     Media,
     /// Prometheus, and whoever asks for health.
     Metrics,
+    /// Browsers of mailbox owners, and administrators, over HTTPS.
+    Web,
 }
 
 /// One port, or one range of them, on one local address.
@@ -100,7 +102,7 @@ impl Config {
         openings
     }
 
-    /// What router, UM service and worker open.
+    /// What router, UM service (with the web services in it) and worker open.
     fn signalling(&self, open: &mut impl FnMut(&'static str, Purpose, Protocol, IpAddr, u16, u16)) {
         let mut lists: Vec<(&'static str, Purpose, Protocol, &[SocketAddr])> = Vec::new();
         if let Some(router) = &self.router {
@@ -113,6 +115,9 @@ impl Config {
             lists.push(("um.tcp", Purpose::Signalling, Protocol::Tcp, &um.tcp));
             lists.push(("um.tls", Purpose::Signalling, Protocol::Tcp, &um.tls));
             lists.push(("um.metrics", Purpose::Metrics, Protocol::Tcp, std::slice::from_ref(&um.metrics)));
+        }
+        if let Some(web) = &self.web {
+            lists.push(("web.listen", Purpose::Web, Protocol::Tcp, &web.listen));
         }
         for (key, purpose, protocol, addresses) in lists {
             for address in addresses {

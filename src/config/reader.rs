@@ -321,6 +321,18 @@ impl<'a> Value<'a> {
         Some(array.iter().enumerate().filter_map(element).collect())
     }
 
+    /// As [`list`](Self::list), where one element may stand without `[ ]`.
+    pub(crate) fn one_or_list<T>(
+        &self,
+        count_max: usize,
+        mut read: impl FnMut(&Value<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        match self.value.get_ref().as_str() {
+            Some(_) => Some(vec![read(self)?]),
+            None => self.list(count_max, read),
+        }
+    }
+
     /// The table that this value is.
     pub(crate) fn table(&self) -> Option<Table<'a>> {
         match self.value.get_ref().as_table() {

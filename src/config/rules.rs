@@ -8,6 +8,7 @@ use crate::drawn_ports::DrawnPorts;
 use crate::peers;
 use crate::reader::Notes;
 use crate::rules_call;
+use crate::rules_owner;
 use crate::tree::{CertifiedPair, Role};
 use crate::uri::{Location, RelayTransport, is_public, relays_from_listeners};
 
@@ -44,6 +45,7 @@ pub(crate) fn apply(draft: &mut Draft, surroundings: &Surroundings<'_>, notes: &
         edge(draft, surroundings, notes);
     }
     rules_call::apply(draft, surroundings, notes);
+    rules_owner::apply(draft, notes);
 }
 
 fn edge(draft: &mut Draft, surroundings: &Surroundings<'_>, notes: &Notes) {
@@ -235,7 +237,9 @@ fn certificates(draft: &Draft, surroundings: &Surroundings<'_>, notes: &Notes) {
         ("worker.certificate", draft.worker.as_ref().and_then(|worker| worker.identity.as_ref())),
     ];
     let pairs = [("edge.certificate", draft.edge.certificate.as_ref()), ("edge.tokens.certificate", internal)];
-    let pairs = pairs.into_iter().chain(identities.map(|(key, identity)| (key, identity.map(|i| &i.certificate))));
+    let web = draft.web.as_ref().map(|web| &web.certificate);
+    let pairs = pairs.into_iter().chain([("web.certificate", web)]);
+    let pairs = pairs.chain(identities.map(|(key, identity)| (key, identity.map(|i| &i.certificate))));
     for (key, pair) in pairs {
         if let Some(pair) = pair {
             certificate(key, pair, surroundings.now_unix_secs, notes);

@@ -22,13 +22,17 @@ const EXAMPLES: &[&str] = &[
     "um.routers",
     "worker.startup_mode",
     "dial_plan.pilots",
+    "web.url",
+    "web.admin_token_file",
+    "mail.ca",
 ];
 
 /// Tables that are off unless written, with keys that they cannot do without.
-const OFF_UNLESS_WRITTEN: &[&str] = &["edge.tokens.", "edge.nat_discovery.", "worker.edge.", "gateway.", "hunt_group."];
+const OFF_UNLESS_WRITTEN: &[&str] =
+    &["edge.tokens.", "edge.nat_discovery.", "worker.edge.", "gateway.", "hunt_group.", "web.", "mail."];
 
 /// Certificates and keys that the sample names.
-const PAIRS: &[&str] = &["edge", "edge-internal", "router", "um", "worker"];
+const PAIRS: &[&str] = &["edge", "edge-internal", "router", "um", "worker", "web"];
 
 /// The sample with every key live.
 fn uncommented() -> String {
@@ -42,9 +46,18 @@ fn uncommented() -> String {
 fn load(text: &str) -> Result<Config, Vec<crate::Finding>> {
     // One certificate for all, so that configurations compare.
     static PAIR: OnceLock<(String, String)> = OnceLock::new();
-    let names = ["edge.example.test", "router.example.test", "um.example.test", "worker.example.test"];
+    let names = [
+        "edge.example.test",
+        "router.example.test",
+        "um.example.test",
+        "worker.example.test",
+        "voicemail.example.test",
+    ];
     let (certificate, key) = PAIR.get_or_init(|| crate::testing::pem_pair_for(&crate::testing::key(), &names));
     let mut source = source(text).with_file("ca.pem", certificate.as_str());
+    for name in ["gateway.password", "mail.password", "admin.token"] {
+        source = source.with_file(name, "a-secret-of-the-example\n");
+    }
     for name in PAIRS {
         source = source.with_file(&format!("{name}.pem"), certificate.as_str());
         source = source.with_file(&format!("{name}.key"), key.as_str());

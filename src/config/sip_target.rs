@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use postern_sip::SipUri;
+use postern_sip::host::Host;
+
 /// What carries SIP between services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SipTransport {
@@ -29,6 +32,17 @@ pub struct SipTarget {
     /// `None` is found by DNS (RFC 3263), else the default of the transport.
     pub port: Option<u16>,
     pub transport: SipTransport,
+}
+
+impl SipTarget {
+    /// As requests name it; `None` only for a host that no URI can hold.
+    pub fn uri(&self) -> Option<SipUri> {
+        let host = match self.host.parse::<IpAddr>() {
+            Ok(address) => Host::from(address),
+            Err(_) => Host::parse(&self.host)?,
+        };
+        Some(SipUri::new(host).with_port(self.port).with_param("transport", Some(&self.transport.to_string())))
+    }
 }
 
 impl fmt::Display for SipTarget {
@@ -124,6 +138,7 @@ mod tests {
         ] {
             let target: SipTarget = written.parse().unwrap_or_else(|error| panic!("{written}: {error}"));
             assert_eq!(target.to_string(), meant);
+            assert_eq!(target.uri().map(|uri| uri.to_string()).as_deref(), Some(meant));
             assert_eq!(meant.parse::<SipTarget>(), Ok(target));
         }
     }

@@ -14,6 +14,7 @@ use crate::certificate::CertifiedKeyMaterial;
 use crate::tree_call::{
     DialPlanConfig, GatewayConfig, HuntGroupConfig, MailboxConfig, RouterConfig, SipConfig, UmConfig, WorkerConfig,
 };
+use crate::tree_owner::{MailConfig, WebConfig};
 use crate::uri::{RelayTransport, RelayUri};
 use crate::watch::Fingerprint;
 
@@ -38,6 +39,10 @@ pub struct Config {
     /// Every plan that a gateway or hunt group names is among them; names are unique.
     pub dial_plans: Vec<DialPlanConfig>,
     pub hunt_groups: Vec<HuntGroupConfig>,
+    /// Never without [`um`](Self::um), whose process serves it; `None` is off.
+    pub web: Option<WebConfig>,
+    /// Never without [`um`](Self::um), whose process sends it; `None` is off.
+    pub mail: Option<MailConfig>,
     pub telemetry: TelemetryConfig,
     /// Every file that was read beside the configuration itself (certificates, keys, secrets), absolute, sorted:
     /// a change of one of them, seen by [`crate::Fingerprint`], asks for a reload.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use postern_dialplan::DialRule;
 use rustls::pki_types::CertificateDer;
 
 use crate::sip_target::SipTarget;
 use crate::tree::{CertifiedPair, PortRange, Secret};
+use crate::tree_owner::Credentials;
 
 /// Which listener lists of a role are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,8 @@ pub struct UmConfig {
     pub identity: Option<SipIdentity>,
     /// Calls of both slots together; one more is 486.
     pub max_calls: u32,
+    /// Calls that one mailbox may have placed in an hour.
+    pub outcalls_per_hour: u32,
     /// Routers, accepted beside the gateways; their word on gateway and plan is believed.
     pub routers: Vec<Peer>,
     /// Sockets between UM service and workers are made here; the directory is made when absent.
@@ -178,6 +182,8 @@ pub struct WorkerConfig {
     pub media_threads: u32,
     /// A call without any media from its peer for so long ends, unless on hold.
     pub media_timeout_secs: u32,
+    /// A call that we place and nobody answers for so long ends.
+    pub ring_secs: u32,
     /// Ended calls that `postern call` still knows.
     pub recent_calls: u32,
     /// Memory for them.
@@ -317,6 +323,15 @@ pub struct GatewayConfig {
     pub diversion: DiversionOrder,
     /// Contacts in one 302 to it; `None` is the router's number.
     pub contacts: Option<u32>,
+    /// Where our own calls and notifications go; `None` is a gateway that only calls. Over TLS where a plan that it leads
+    /// to demands that.
+    pub target: Option<SipTarget>,
+    /// Whether our own calls leave through it; never without [`target`](Self::target).
+    pub outcalls: bool,
+    /// Whether it is told of messages that wait; has no effect without [`target`](Self::target).
+    pub mwi: bool,
+    /// What its challenges are answered with (RFC 7616); never without [`target`](Self::target).
+    pub credentials: Option<Credentials>,
 }
 
 /// `gateway.status`.
@@ -357,6 +372,8 @@ pub struct DialPlanConfig {
     pub international_prefix: String,
     /// Hosts that belong to the plan, for addresses of the form user@host; empty takes any.
     pub domains: Vec<String>,
+    /// What its users may call, and where callers may be transferred; empty is nothing.
+    pub allow: Vec<DialRule>,
     /// Where a caller who asks for the operator is sent unless the mailbox has one of its own; empty is nowhere.
     pub operator: String,
     /// Language of the prompts, as BCP 47 has it.

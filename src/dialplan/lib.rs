@@ -5,6 +5,8 @@
 //! next hop in a Contact parameter. Nothing here knows a clock, a socket or which mailboxes exist.
 
 mod caller;
+mod dial_rule;
+mod dialling;
 mod diversion;
 mod history;
 pub mod limits;
@@ -20,6 +22,8 @@ mod seal;
 mod service_status;
 
 pub use caller::Caller;
+pub use dial_rule::DialRule;
+pub use dialling::{DialRefusal, DialTarget};
 pub use onward::{Listeners, keeps_to_tls, towards};
 pub use origin::{ORIGIN_HEADER, Origin};
 pub use peer::{DiversionOrder, Gateway, Peer, Status};

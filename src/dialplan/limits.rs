@@ -23,3 +23,9 @@ pub const SEAL_CHARS_MAX: usize = 1024;
 
 /// Addresses of one worker that a UM service tells.
 pub const STATUS_WORKERS_MAX: usize = 8;
+
+/// Longest dialled number, in bytes with its separators, and longest pattern of one.
+pub const DIALLED_BYTES_MAX: usize = 64;
+
+/// Rules of one plan on what may be dialled.
+pub const DIAL_RULES_MAX: usize = 256;

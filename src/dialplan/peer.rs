@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use postern_sip::{Source, Transport};
+use postern_sip::{SipUri, Source, Transport};
 
 /// Whom a connection comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,12 @@ pub struct Gateway {
     pub symmetric_rtp: bool,
     /// Contacts in one 302; `None` is as many as the router names.
     pub contacts: Option<u32>,
+    /// Where our own calls and notifications go; `None` for one that only calls.
+    pub target: Option<SipUri>,
+    /// Whether our own calls leave through it.
+    pub outcalls: bool,
+    /// Whether it is told of messages that wait.
+    pub mwi: bool,
 }
 
 impl Gateway {

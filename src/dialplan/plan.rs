@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use postern_sip::Uri;
 use postern_sip::host::Host;
 
+use crate::dial_rule::DialRule;
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::number::{digits_of, to_e164};
 
@@ -27,6 +28,10 @@ pub struct Plan {
     pub international_prefix: String,
     /// Hosts of addresses of type SIP, in lower case; empty takes any, and then a mailbox is its user alone.
     pub domains: Vec<String>,
+    /// What its users may call; empty is nothing.
+    pub allow: Vec<DialRule>,
+    /// Where callers who ask for the operator are sent, as the configuration writes it; empty is nowhere.
+    pub operator: String,
 }
 
 /// What a mailbox number of a plan is.

@@ -1,6 +1,9 @@
 //! What the UM service counts.
 
-use crate::call_labels::{CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, Slot, SlotState, WorkerEnd};
+use crate::call_labels::{
+    CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, Slot, SlotState, WebRoute, WebSignIn, WebStatus,
+    WorkerEnd,
+};
 use crate::catalogue::{Definition, Kind};
 use crate::cell_set::cells;
 use crate::labels::{LabelSet, ReloadResult, State};
@@ -49,6 +52,16 @@ cells! {
             "postern_um_malformed_messages_total", "What came and is no SIP message.";
         certificate_expiry: OptionalGauge<()> =
             "postern_um_certificate_expiry_timestamp_seconds", "When the certificate in use expires, in Unix time.";
+        web_requests: Counter<(WebRoute, WebStatus)> =
+            "postern_um_web_requests_total", "Requests to the web services by what they are about and the answer's class.";
+        web_sign_ins: Counter<WebSignIn> =
+            "postern_um_web_sign_ins_total", "Attempts to sign in on the web, by result.";
+        web_sessions: OptionalGauge<()> =
+            "postern_um_web_sessions", "Sessions of the web that live.";
+        web_streams: Gauge<()> =
+            "postern_um_web_event_streams", "Browsers that are told of changes now.";
+        web_connections_refused: Counter<()> =
+            "postern_um_web_connections_refused_total", "Connections to the web services refused by a limit or a failed handshake.";
         reloads: Counter<ReloadResult> =
             "postern_um_configuration_reloads_total", "Attempts to reload the configuration, by result.";
     }

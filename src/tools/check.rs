@@ -95,6 +95,7 @@ fn openings(out: &mut String, openings: &[Opening]) -> fmt::Result {
             Purpose::Tokens => "callers with a certificate",
             Purpose::Signalling => "SIP of gateways and routers",
             Purpose::Media => "media of gateways and phones",
+            Purpose::Web => "browsers of mailbox owners",
             Purpose::Metrics => "Prometheus; asks for no password",
         };
         let ports = if opening.ports.first == opening.ports.last {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use postern_mailbox::{Address, GreetingInUse, Mailbox, MailboxId, OwnQuota, PlanName};
-use postern_store::{AddError, Listed, NewMailbox};
+use postern_store::{AddError, Listed, MailAddress, MailSettings, NewMailbox};
 
 use crate::mailbox_desk::{Desk, mend};
 use crate::mailbox_export;
@@ -31,6 +31,8 @@ enum Command {
     ResetPin(ResetPinArgs),
     /// Unlock a mailbox after too many wrong PINs
     Unlock(UnlockArgs),
+    /// Say where mail for the owner of a mailbox goes, and what it tells
+    SetMail(SetMailArgs),
     /// Write the messages of a mailbox as WAV files
     Export(ExportArgs),
     /// Remove a mailbox with its messages and greetings
@@ -78,6 +80,12 @@ struct AddArgs {
     /// Whom callers reach who ask for the operator: a number or user@host; "" is nobody [default: the plan's, at each call]
     #[arg(long, value_name = "TARGET")]
     operator: Option<String>,
+    /// Where its owner gets mail of new messages and of a new PIN [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    mail: Option<MailAddress>,
+    /// Also of calls that left no message
+    #[arg(long, requires = "mail")]
+    missed_calls: bool,
     /// Messages that it may hold [default: mailbox.quota_messages]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     quota_messages: Option<u32>,
@@ -111,6 +119,23 @@ struct UnlockArgs {
     address: String,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(clap::Args, Debug)]
+struct SetMailArgs {
+    /// Address of the mailbox
+    address: String,
+    #[command(flatten)]
+    place: Place,
+    /// Where its owner gets mail
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "none", required_unless_present_any = ["none", "missed_calls"])]
+    mail: Option<MailAddress>,
+    /// Its owner gets no mail
+    #[arg(long)]
+    none: bool,
+    /// Whether mail also tells of calls that left no message
+    #[arg(long, value_name = "yes|no", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    missed_calls: Option<bool>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -148,6 +173,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Command::List(args) => list(args).await,
         Command::ResetPin(args) => reset_pin(args).await,
         Command::Unlock(args) => unlock(args).await,
+        Command::SetMail(args) => set_mail(args).await,
         Command::Export(args) => export(args).await,
         Command::Remove(args) => remove(args).await,
     }
@@ -169,6 +195,8 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         bail!("there is no time zone {time_zone:?}: name one as the IANA does, such as Europe/Berlin, with --time-zone")
     };
     let language = args.language.unwrap_or_else(|| plan.language.clone());
+    let operator = args.operator.map(operator).transpose()?;
+    desk.judge_operator(&plan.name, operator.as_deref().unwrap_or_default())?;
     let mailbox = Mailbox {
         id: MailboxId::from_bytes([0; 16]),
         plan: PlanName(plan.name.clone()),
@@ -176,7 +204,7 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         name: owner_name(&args.name)?,
         language: desk.language(language)?,
         time_zone: zone,
-        operator: args.operator.map(operator).transpose()?,
+        operator,
         quota: OwnQuota { messages: args.quota_messages, audio_secs: args.quota_minutes.map(|minutes| minutes * 60) },
         greeting: GreetingInUse::Standard,
         recorded: Vec::new(),
@@ -192,9 +220,11 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         time_zone,
         operator,
         quota,
+        mail: MailSettings { address: args.mail, missed_calls: args.missed_calls },
         pin: chosen.pin.clone(),
         must_change: chosen.is_made_up,
     };
+    desk.tell_of_mail(&new.mail);
     let said = format!("Added mailbox {} of the dial plan {} for {}.", listed(&new.addresses), new.plan, new.name);
     match store.add_mailbox(new).await {
         Ok(_) => {}
@@ -248,6 +278,27 @@ async fn unlock(args: UnlockArgs) -> Result<ExitCode> {
         false => "was not locked",
     };
     output::print_line(format_args!("{} {was}: {} forgotten.", called(&mailbox), counted(wrong_pins, "wrong PIN")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set_mail(args: SetMailArgs) -> Result<ExitCode> {
+    let desk = Desk::open(&args.place.config)?;
+    let store = desk.existing_store().await?;
+    let mailbox = desk.find(&store, args.place.plan.as_deref(), &args.address).await?;
+    let mut mail = store.mail_settings(mailbox.id).await.map_err(mend)?;
+    match args.mail {
+        Some(address) => mail.address = Some(address),
+        None if args.none => mail.address = None,
+        None => {}
+    }
+    mail.missed_calls = args.missed_calls.unwrap_or(mail.missed_calls);
+    store.set_mail(mailbox.id, &mail).await.map_err(mend)?;
+    desk.tell_of_mail(&mail);
+    let of = if mail.missed_calls { "new messages and missed calls" } else { "new messages" };
+    output::print_line(match &mail.address {
+        Some(address) => format!("{} has mail of {of} sent to {address}.", called(&mailbox)),
+        None => format!("{} has no mail sent.", called(&mailbox)),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -501,6 +501,7 @@ impl Call {
             let length = postern_mailbox::audio_length(samples, rate_hz);
             self.shared.meters.recording_ended(why, stored.unwrap_or(Ok(())), length);
         }
+        self.note_missed_call().await;
         self.tell_end();
         self.say(FromCall::Done).await;
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postern_dialplan::{Decision, Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
+use postern_dialplan::{Decision, DialTarget, Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::CallHandle;
 use postern_sip::user_agent_options::Availability;
-use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, Uri, UserAgent};
+use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, UserAgent};
 use postern_slots::{CallKey, RecentCall};
 use postern_telemetry::call_labels::OfferResult;
 use postern_telemetry::labels::State;
@@ -55,6 +55,8 @@ struct Running {
     call_id: String,
     /// Where the peer is, for a transfer to a bare number.
     peer: std::net::IpAddr,
+    /// The dial plan that says where it may be transferred.
+    plan: String,
     /// Signalling has ended it.
     is_over: bool,
 }
@@ -251,7 +253,16 @@ impl Signalling {
             record: Box::new(record),
         };
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
-        calls.insert(call, Running { inbox, call_id: call_id.clone(), peer: source.remote.ip(), is_over: false });
+        calls.insert(
+            call,
+            Running {
+                inbox,
+                call_id: call_id.clone(),
+                peer: source.remote.ip(),
+                plan: arrival.decision.plan.clone(),
+                is_over: false,
+            },
+        );
         self.load.send_replace(calls.len());
         if let Some(desk) = &mut self.desk {
             desk.on_began(&call_id);
@@ -315,8 +326,10 @@ impl Signalling {
             FromCall::RefuseOffer => agent.refuse_offer(call, &[], now),
             FromCall::Reoffer(sdp) => agent.reoffer(call, &sdp, now),
             FromCall::Refer(target) => {
-                let peer = calls.get(&call).map(|running| running.peer);
-                let asked = transfer_target(&target, peer).map(|target| agent.refer(call, &target, None, now));
+                let asked = calls
+                    .get(&call)
+                    .and_then(|running| transfer_target(&self.rules, running, &target))
+                    .map(|target| agent.refer(call, &target, None, now));
                 if !matches!(asked, Some(Ok(())))
                     && let Some(running) = calls.get(&call)
                 {
@@ -351,13 +364,21 @@ async fn turn(desk: &mut Option<Desk>) -> slot::Turn {
     }
 }
 
-/// A SIP URI as it is, or a number at the peer's own host.
-fn transfer_target(target: &str, peer: Option<std::net::IpAddr>) -> Option<NameAddr> {
-    if target.starts_with("sip:") || target.starts_with("sips:") {
-        return NameAddr::parse(&format!("<{target}>"));
+/// Where a call may be transferred: a SIP URI, or a number at the peer's own host.
+fn transfer_target(rules: &Rules, running: &Running, operator: &str) -> Option<NameAddr> {
+    match rules.transfer(&running.plan, operator) {
+        Ok(DialTarget::Number(number)) => {
+            let host = postern_sip::host::Host::from(running.peer);
+            Some(NameAddr::new(SipUri::new(host).with_user(&number)))
+        }
+        Ok(user) => Some(NameAddr::new(user.uri(&SipUri::new(running.peer.into())))),
+        Err(refusal) => {
+            // What stands in the way is the operator's to mend: the mailbox was given this target.
+            let plan = &running.plan;
+            tracing::warn!(%plan, "a caller is not transferred to the operator: {refusal}; see dial_plan.allow");
+            None
+        }
     }
-    let host = postern_sip::host::Host::from(peer?);
-    Uri::parse(&format!("sip:{target}@{host}")).and_then(|uri| NameAddr::parse(&format!("<{uri}>")))
 }
 
 /// One call from its INVITE to its record.

@@ -21,6 +21,9 @@ pub fn gateway(peer: &str, plan: &str) -> Gateway {
         diversion: DiversionOrder::Top,
         symmetric_rtp: false,
         contacts: None,
+        target: None,
+        outcalls: false,
+        mwi: true,
     }
 }
 
@@ -35,6 +38,8 @@ pub fn plan(name: &str, pilot: &str) -> Plan {
         national_prefix: String::new(),
         international_prefix: String::new(),
         domains: Vec::new(),
+        allow: Vec::new(),
+        operator: String::new(),
     }
 }
 
