@@ -124,6 +124,29 @@ impl SqliteStore {
         if set.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
     }
 
+    /// Whether mail reaches the owner: there is an address, and somebody who sends.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn has_mail(&self, mailbox: MailboxId) -> Result<bool, StoreError> {
+        Ok(self.sends_letters && self.mail_settings(mailbox).await?.address.is_some())
+    }
+
+    /// Sets whether mail tells of calls that left no message.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn set_missed_call_mail(&self, mailbox: MailboxId, wanted: bool) -> Result<(), StoreError> {
+        let _turn = self.turn()?;
+        let set = sqlx::query("UPDATE mailboxes SET missed_call_mail = ? WHERE id = ?")
+            .bind(wanted)
+            .bind(mailbox.to_bytes().as_slice())
+            .execute(&self.writer)
+            .await
+            .map_err(Fault::from)?;
+        if set.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
+    }
+
     /// Sets the language that a mailbox speaks, a BCP 47 tag.
     ///
     /// # Errors

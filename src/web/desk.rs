@@ -12,7 +12,6 @@ use tokio::sync::{Semaphore, broadcast};
 
 use crate::calls::Calls;
 use crate::events::News;
-use crate::letters::Letters;
 use crate::limits::{READINGS_AT_ONCE, STREAMS_MAX};
 use crate::options::{Clock, Options, Parts};
 use crate::problem::Problem;
@@ -23,7 +22,6 @@ use crate::waveform::Waveforms;
 pub(crate) struct Desk {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) calls: Option<Arc<dyn Calls>>,
-    pub(crate) letters: Option<Arc<dyn Letters>>,
     pub(crate) news: broadcast::Sender<News>,
     pub(crate) cells: Arc<UmCells>,
     pub(crate) options: ArcSwap<Options>,
@@ -41,7 +39,6 @@ impl Desk {
         Self {
             store: parts.store,
             calls: parts.calls,
-            letters: parts.letters,
             news: parts.news,
             cells: parts.cells,
             options: ArcSwap::from_pointee(options),
@@ -56,6 +53,12 @@ impl Desk {
 
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// Tells whoever follows.
+    pub(crate) fn tell(&self, news: News) {
+        // Nobody may be listening.
+        let _ = self.news.send(news);
     }
 
     /// The mailbox of a session. One that was removed meanwhile has none.

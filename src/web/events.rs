@@ -29,6 +29,8 @@ pub enum News {
     Messages(MailboxId),
     Options(MailboxId),
     Call(MailboxId, CallId, CallInfo),
+    /// Sessions of it ended.
+    Sessions(MailboxId),
 }
 
 /// GET /events
@@ -68,7 +70,9 @@ impl Following {
         loop {
             tokio::select! {
                 news = self.news.recv() => {
-                    if let Some(told) = self.told(news)? {
+                    if news == Ok(News::Sessions(self.mailbox)) {
+                        self.beat = Instant::now();
+                    } else if let Some(told) = self.told(news)? {
                         return Some((Ok(told), self));
                     }
                 }

@@ -28,8 +28,7 @@ pub(crate) async fn run(desk: Arc<Desk>) -> Infallible {
             Ok((changes, sequence)) => {
                 reached = Some(sequence);
                 for change in changes {
-                    // Nobody may be listening.
-                    let _ = desk.news.send(news_of(change));
+                    desk.tell(news_of(change));
                 }
             }
             Err(error) => tracing::debug!(%error, "changes of the store cannot be read"),

@@ -1,7 +1,7 @@
 //! The web services of mailboxes: HTTPS with JSON, and the page that uses it.
 //!
 //! Everything that is asked of a mailbox is asked for the one that the session belongs to: no request names another.
-//! What leaves the process, calls and letters, is behind the traits [`Calls`] and [`Letters`], which the role gives.
+//! Calls are placed behind the trait [`Calls`], which the role gives; letters are queued in the store.
 //!
 //! `openapi.json` is the contract; a test walks every route that it names.
 
@@ -15,7 +15,6 @@ mod desk;
 mod events;
 mod feed;
 mod greetings;
-mod letters;
 pub mod limits;
 mod messages;
 mod new_password;
@@ -36,7 +35,6 @@ mod waveform;
 pub use admin_tokens::{AdminTokenError, AdminTokens};
 pub use calls::{CallCause, CallId, CallIdError, CallInfo, CallPurpose, CallRefusal, CallState, Calls};
 pub use events::News;
-pub use letters::{Letters, MailChoice, SentPin};
 pub use openapi::DOCUMENT;
 pub use options::{Clock, Options, Parts};
 pub use router::router;

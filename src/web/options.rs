@@ -11,7 +11,6 @@ use tokio::sync::broadcast;
 use crate::admin_tokens::AdminTokens;
 use crate::calls::Calls;
 use crate::events::News;
-use crate::letters::Letters;
 
 /// What an operator sets; replaced as a whole by a reload.
 #[derive(Clone, Debug)]
@@ -27,11 +26,10 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What the services live on for as long as they run.
 pub struct Parts {
+    /// Whether mail is sent, it knows.
     pub store: Arc<SqliteStore>,
     /// None: nothing can be played on a phone.
     pub calls: Option<Arc<dyn Calls>>,
-    /// None: no mail is sent.
-    pub letters: Option<Arc<dyn Letters>>,
     /// Whoever knows of calls sends what becomes of them; changes of the store are looked for by the services.
     pub news: broadcast::Sender<News>,
     pub cells: Arc<UmCells>,

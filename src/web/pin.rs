@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use postern_mailbox::limits::PIN_DIGITS_MAX;
 use postern_mailbox::{Mailbox, Pin, PinPolicy};
+use postern_store::Queued;
 use zeroize::Zeroizing;
 
 use crate::desk::Desk;
-use crate::letters::{SentPin, veiled};
 use crate::limits::PIN_TRIES;
 use crate::problem::Problem;
 use crate::signed::Signed;
@@ -21,17 +21,25 @@ const DIGITS_MIN: usize = 6;
 
 /// POST /pin
 pub(crate) async fn reset(State(desk): State<Arc<Desk>>, signed: Signed) -> Result<Response, Problem> {
-    let letters = desk.letters.as_ref().ok_or(Problem::NoMail)?;
     let mailbox = desk.mailbox(signed.mailbox).await?;
+    let address = desk.store.mail_settings(mailbox.id).await?.address.ok_or(Problem::NoMail)?;
     let pin = made_up(&desk.options.load().pin_policy, &mailbox)?;
-    match letters.send_pin(mailbox.id, pin).await? {
-        SentPin::To(address) => {
+    match desk.store.reset_pin_by_mail(mailbox.id, pin).await? {
+        Queued::Yes => {
             tracing::debug!(mailbox = %mailbox.id, "a new PIN is on its way by mail");
-            let sent = serde_json::json!({ "sent_to": veiled(&address) });
+            let sent = serde_json::json!({ "sent_to": veiled(address.as_str()) });
             Ok((StatusCode::ACCEPTED, Json(sent)).into_response())
         }
-        SentPin::NoAddress => Err(Problem::NoMail),
-        SentPin::TooMany => Err(Problem::TooMany { secs: 3600 }),
+        Queued::NotWanted => Err(Problem::NoMail),
+        Queued::TooMany => Err(Problem::TooMany { secs: 3600 }),
+    }
+}
+
+/// As much of an address as its owner recognises: `a…@example.test`.
+fn veiled(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((local, domain)) => format!("{}…@{domain}", local.chars().take(1).collect::<String>()),
+        None => "…".to_owned(),
     }
 }
 
@@ -66,6 +74,12 @@ fn random_digits(count: usize) -> Result<Zeroizing<String>, getrandom::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_address_its_first_letter_and_its_domain_are_shown() {
+        assert_eq!(veiled("alice@example.test"), "a…@example.test");
+        assert_eq!(veiled("@example.test"), "…@example.test");
+    }
 
     #[test]
     fn digits_are_as_many_as_asked_for_and_new_each_time() {

@@ -63,12 +63,10 @@ pub(crate) async fn change(
     }
     let mailbox = signed.mailbox;
     if let Some(wanted) = wish.missed_call_mail {
-        match &desk.letters {
-            Some(letters) => letters.set_missed_calls(mailbox, wanted).await?,
-            // Nothing is sent already.
-            None if !wanted => {}
-            None => return Err(Problem::NoMail),
+        if wanted && !desk.store.has_mail(mailbox).await? {
+            return Err(Problem::NoMail);
         }
+        desk.store.set_missed_call_mail(mailbox, wanted).await?;
     }
     if let Some(greeting) = greeting {
         desk.store.use_greeting(mailbox, greeting).await?;
@@ -91,10 +89,7 @@ fn greeting_of(name: &str) -> Result<GreetingInUse, Problem> {
 
 async fn shown(desk: &Desk, mailbox: MailboxId) -> Result<Shown, Problem> {
     let play_on_phone_number = desk.store.phone_number(mailbox).await?;
-    let missed_call_mail = match &desk.letters {
-        Some(letters) => letters.choice(mailbox).await?.missed_calls,
-        None => false,
-    };
+    let missed_call_mail = desk.store.mail_settings(mailbox).await?.missed_calls;
     let mailbox = desk.mailbox(mailbox).await?;
     Ok(Shown {
         greeting: mailbox.greeting.name(),

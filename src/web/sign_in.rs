@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Body, present};
 use crate::desk::Desk;
+use crate::events::News;
 use crate::limits::NAME_CHARS_MAX;
 use crate::new_password::judge;
 use crate::problem::Problem;
@@ -92,6 +93,7 @@ pub(crate) async fn session(State(desk): State<Arc<Desk>>, signed: Signed) -> Re
 /// DELETE /session
 pub(crate) async fn sign_out(State(desk): State<Arc<Desk>>, signed: Signed) -> Result<Response, Problem> {
     desk.store.end_session(&signed.token).await?;
+    desk.tell(News::Sessions(signed.mailbox));
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0)?)]).into_response())
 }
 
@@ -109,6 +111,7 @@ pub(crate) async fn set_password(
     if !desk.store.use_link(mailbox, &link, Password::new(wish.password), now).await? {
         return Err(Problem::UsedOrExpired);
     }
+    desk.tell(News::Sessions(mailbox));
     tracing::debug!(%mailbox, "a password was set by a link");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -124,6 +127,7 @@ pub(crate) async fn change_password(
     judged(&desk, verdict)?;
     desk.store.set_password(signed.mailbox, Password::new(wish.new)).await?;
     // This session ended with all others.
+    desk.tell(News::Sessions(signed.mailbox));
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0)?)]).into_response())
 }
 
@@ -142,10 +146,7 @@ fn judged(desk: &Desk, verdict: PasswordVerdict) -> Result<MailboxId, Problem> {
 
 async fn session_of(desk: &Desk, mailbox: MailboxId, token: &SessionToken) -> Result<Session, Problem> {
     let mailbox = desk.mailbox(mailbox).await?;
-    let mail = match &desk.letters {
-        Some(letters) => letters.choice(mailbox.id).await?.has_address,
-        None => false,
-    };
+    let mail = desk.store.has_mail(mailbox.id).await?;
     Ok(Session {
         mailbox: Owner {
             address: mailbox.addresses.first().map(ToString::to_string).unwrap_or_default(),

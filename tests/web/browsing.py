@@ -21,7 +21,7 @@ def sign_in(page, service):
     page.get_by_label("Mailbox number").fill(service.mailbox.address)
     page.get_by_label("Password", exact=True).fill(service.password)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name="Inbox").wait_for()
+    page.get_by_role("button", name="Sign out").wait_for()
 
 
 def play(page, caller):

@@ -186,6 +186,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         web, mailbox = self.web, self.web.mailbox
         if web.wrong_passwords >= WRONG_PASSWORDS_MAX:
             raise Refused(429, "locked", {"Retry-After": str(LOCKED_SECS)})
+        if not set(self.body) <= {"mailbox", "plan", "password"}:
+            raise Refused(400, "bad_request")
         wanted = (self.body["mailbox"], self.body.get("plan", mailbox.plan), self.body["password"])
         if wanted != (mailbox.address, mailbox.plan, web.password):
             web.wrong_passwords += 1
@@ -209,13 +211,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def change_password(self):
         if self.body["old"] != self.web.password:
             raise Refused(401, "wrong")
-        self.set_password(self.body["new"])
+        self.set_password(self.body["new"], {"Set-Cookie": "postern=; Path=/; Max-Age=0"})
 
-    def set_password(self, password):
+    def set_password(self, password, headers=()):
         if len(password) < PASSWORD_CHARACTERS_MIN:
             raise Refused(422, "weak")
         self.web.password = password
-        self.reply(204)
+        self.web.end_sessions()
+        self.reply(204, None, headers)
 
     # Messages and greetings
 

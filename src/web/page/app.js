@@ -71,7 +71,7 @@ async function enter(session) {
     call: (call) => signedIn?.calls.onEvent(call),
     missed: () => signedIn?.calls.refresh(),
   });
-  signedIn.changeOptions = changeOptions;
+  Object.assign(signedIn, { changeOptions, leave });
   nameAccount();
   route();
 }

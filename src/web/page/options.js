@@ -22,7 +22,7 @@ export function showOptions(main, signedIn) {
     say(t("options.saved"));
   });
   setUpPin(main.querySelector("[data-do=pin]"));
-  setUpPassword(main.querySelector("[data-form=password]"), signedIn.session.mailbox.address);
+  setUpPassword(main.querySelector("[data-form=password]"), signedIn);
   return { onOptions: showStored };
 
   /** Shows what was changed elsewhere, but leaves alone what is being changed here. */
@@ -64,11 +64,10 @@ function setUpPin(button) {
   });
 }
 
-/** `address` is for the browser's own store of passwords, which asks whose it is. */
-function setUpPassword(form, address) {
-  form.username.value = address;
+function setUpPassword(form, signedIn) {
+  // The browser's own store of passwords asks whose it is.
+  form.username.value = signedIn.session.mailbox.address;
   onSubmit(form, async () => {
-    tell(form.querySelector(".done"), null);
     if (!form.old.value) throw complaint(form.old, t("password.empty"));
     const password = newPassword(form);
     try {
@@ -78,8 +77,7 @@ function setUpPassword(form, address) {
       if (refusal.code === "weak") throw complaint(form.new, refusal.message);
       throw refusal;
     }
-    form.reset();
-    form.username.value = address;
-    tell(form.querySelector(".done"), t("password.changed"));
+    // Every session of the mailbox ended with the former password, this one too.
+    signedIn.leave(t("sign_in.password_changed"));
   });
 }
