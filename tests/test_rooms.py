@@ -28,7 +28,7 @@ MAY_USE = {
     "transport": {"sip", "net"},
     "web": {"mailbox", "store", "telemetry"},
     "router": {"sip", "dialplan", "transport", "net", "config", "telemetry"},
-    "um": {"sip", "dialplan", "slots", "mail", "store", "transport", "net", "config", "telemetry"},
+    "um": {"sip", "mailbox", "dialplan", "slots", "mail", "store", "web", "transport", "net", "config", "telemetry"},
     "worker": {
         "sip", "dialplan", "slots", "media", "mailbox", "store", "ice", "turn", "token", "transport", "net", "config",
         "telemetry",

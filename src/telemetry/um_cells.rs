@@ -29,6 +29,8 @@ cells! {
             "postern_um_answer_seconds", "Time from an INVITE to its redirect or its refusal.", ANSWER_SECONDS;
         calls: Gauge<Slot> =
             "postern_um_calls", "Calls of each slot, those redirected and not yet there included.";
+        outgoing_calls: Gauge<()> =
+            "postern_um_outgoing_calls", "Calls placed for mailbox owners that are not over.";
         calls_max: OptionalGauge<()> =
             "postern_um_calls_max", "Calls that both slots may have together.";
         /// 1 for the state that it is in, the others 0.

@@ -34,3 +34,9 @@ pub(crate) const LOCK_TIME: Duration = Duration::from_secs(3);
 
 /// How long a worker may take to tell a story.
 pub(crate) const STORY_TIME: Duration = Duration::from_secs(5);
+
+/// Questions about outgoing calls that wait; beyond, whoever asks waits.
+pub(crate) const CALL_QUESTIONS_MAX: usize = 256;
+
+/// Changes of outgoing calls that a listener may be behind.
+pub(crate) const CALL_CHANGES_MAX: usize = 256;
