@@ -160,16 +160,21 @@ impl SqliteStore {
         }
         let now = Timestamp::now().as_millisecond();
         let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM letters WHERE mailbox = ? AND kind = ? AND made > ?),
-                 (SELECT COUNT(*) FROM letters)",
+            "SELECT (SELECT COUNT(*) FROM letters WHERE mailbox = ?1 AND kind = ?2 AND made > ?3),
+                 (SELECT COUNT(*) FROM letters WHERE mailbox = ?1 AND state = 'queued'),
+                 (SELECT COUNT(*) FROM letters WHERE state = 'queued')",
         )
         .bind(mailbox.as_slice())
         .bind(tidings.kind.name())
         .bind(now - millis(limits::SENT_LETTERS_KEPT))
         .fetch_one(&mut **transaction)
         .await?;
-        let (of_the_hour, all): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        if of_the_hour >= i64::from(tidings.kind.per_hour()) || all >= i64::from(limits::LETTERS_MAX) {
+        let (of_the_hour, of_the_mailbox, of_all): (i64, i64, i64) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if of_the_hour >= i64::from(tidings.kind.per_hour())
+            || of_the_mailbox >= i64::from(limits::LETTERS_PER_MAILBOX_MAX)
+            || of_all >= i64::from(limits::LETTERS_MAX)
+        {
             sqlx::query("UPDATE letters_refused SET letters = letters + 1 WHERE id = 1")
                 .execute(&mut **transaction)
                 .await?;
@@ -232,15 +237,15 @@ impl SqliteStore {
         let mut claim = [0; 16];
         getrandom::fill(&mut claim)?;
         let now_ms = now.as_millisecond();
-        // A due time far ahead was written before the clock was set back.
+        // A time far ahead was written before the clock was set back.
         let condition = match wanted {
             Wanted::Due => "",
             Wanted::Expired => "AND expires <= ?1",
         };
         let statement = format!(
             "UPDATE letters SET claim = ?2, claimed_until = ?3, attempts = attempts + 1
-             WHERE id = (SELECT id FROM letters WHERE state = 'queued' AND (due <= ?1 OR due > ?1 + 86400000)
-                 {condition} AND (claimed_until <= ?1 OR claimed_until > ?3) ORDER BY due, id LIMIT 1)
+             WHERE id = (SELECT id FROM letters WHERE state = 'queued' AND (due <= ?1 OR due > ?4)
+                 {condition} AND (claimed_until <= ?1 OR claimed_until > ?4) ORDER BY due, id LIMIT 1)
              RETURNING id, mailbox, kind, message, caller_address, caller_name, pin, happened, made, expires, attempts,
                  last_error"
         );
@@ -248,6 +253,7 @@ impl SqliteStore {
             .bind(now_ms)
             .bind(claim.as_slice())
             .bind(now_ms + millis(hold))
+            .bind(now_ms + millis(limits::LETTER_AHEAD_MAX))
             .fetch_optional(&self.writer)
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -403,7 +409,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Forgets letters that were sent an hour ago, and dead ones that are too old or whose message is deleted.
+    /// Forgets letters that were sent an hour ago, and dead ones that are too old, too many, or whose message is deleted.
     ///
     /// # Errors
     /// The store cannot; what was not forgotten yet is next time.
@@ -411,11 +417,14 @@ impl SqliteStore {
         let now = now.as_millisecond();
         sqlx::query(
             "DELETE FROM letters WHERE (state = 'sent' AND made <= ?1) OR (state = 'dead' AND (made <= ?2
-                 OR (message IS NOT NULL AND message NOT IN (SELECT id FROM messages WHERE state <> ?3))))",
+                 OR (message IS NOT NULL AND message NOT IN (SELECT id FROM messages WHERE state <> ?3))
+                 OR (SELECT COUNT(*) FROM letters younger WHERE younger.mailbox = letters.mailbox
+                     AND younger.state = 'dead' AND younger.id > letters.id) >= ?4))",
         )
         .bind(now - millis(limits::SENT_LETTERS_KEPT))
         .bind(now - millis(limits::DEAD_LETTERS_KEPT))
         .bind(MessageState::Deleted.name())
+        .bind(i64::from(limits::DEAD_LETTERS_PER_MAILBOX_MAX))
         .execute(&self.writer)
         .await
         .map_err(Fault::from)?;

@@ -82,8 +82,11 @@ pub const DIAL_STRING_CHARS_MAX: usize = 128;
 /// Characters of a mail address (RFC 5321 section 4.5.3.1.3: a path has 256 octets, its brackets included).
 pub const MAIL_ADDRESS_CHARS_MAX: usize = 254;
 
-/// Letters of all mailboxes and states; beyond, none is queued.
+/// Letters of all mailboxes that wait; beyond, none is queued.
 pub const LETTERS_MAX: u32 = 10_000;
+
+/// Letters of one mailbox that wait, so that a busy one leaves room for others while the mail server is down.
+pub const LETTERS_PER_MAILBOX_MAX: u32 = 300;
 
 /// Letters about new messages that one mailbox gets in an hour.
 pub const MESSAGE_LETTERS_PER_HOUR: u32 = 100;
@@ -105,6 +108,12 @@ pub const SENT_LETTERS_KEPT: Duration = Duration::from_secs(3600);
 
 /// How long a letter that was given up is listed.
 pub const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Letters of one mailbox that were given up and are listed: the youngest ones.
+pub const DEAD_LETTERS_PER_MAILBOX_MAX: u32 = 50;
+
+/// No letter is put off or held for so long: what is, was so before the clock was set back.
+pub const LETTER_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Characters of an error that are kept with a letter.
 pub const LETTER_ERROR_CHARS_MAX: usize = 300;

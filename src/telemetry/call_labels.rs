@@ -78,6 +78,28 @@ closed! {
         Tls = "tls",
     }
 
+    /// What a letter to the owner of a mailbox is about.
+    LetterKind as "kind" {
+        Message = "message",
+        MissedCall = "missed_call",
+        PinReset = "pin_reset",
+    }
+
+    /// What an attempt to send a letter came to.
+    LetterResult as "result" {
+        Sent = "sent",
+        Delayed = "delayed",
+        GivenUp = "given_up",
+        /// There was nothing to tell any more.
+        Dropped = "dropped",
+    }
+
+    /// Letters that are listed.
+    LetterState as "state" {
+        Queued = "queued",
+        Dead = "dead",
+    }
+
     /// Why a call is not taken.
     CallRefusal as "reason" {
         UnknownGateway = "unknown_gateway",

@@ -1,8 +1,8 @@
 //! What the UM service counts.
 
 use crate::call_labels::{
-    CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, Slot, SlotState, WebRoute, WebSignIn, WebStatus,
-    WorkerEnd,
+    CallRefusal, LetterKind, LetterResult, LetterState, RecycleCause, SipMethod, SipResult, SipTransport, Slot, SlotState,
+    WebRoute, WebSignIn, WebStatus, WorkerEnd,
 };
 use crate::catalogue::{Definition, Kind};
 use crate::cell_set::cells;
@@ -52,6 +52,14 @@ cells! {
             "postern_um_connections_refused_total", "SIP connections refused by a limit or a failed handshake.";
         malformed: Counter<SipTransport> =
             "postern_um_malformed_messages_total", "What came and is no SIP message.";
+        letters: Gauge<LetterState> =
+            "postern_um_letters", "Mail to owners of mailboxes that waits, and that was given up and is still listed.";
+        letter_age: Gauge<()> =
+            "postern_um_letter_age_seconds", "Age of the oldest mail that waits; 0 when none does.";
+        letter_attempts: Counter<(LetterKind, LetterResult)> =
+            "postern_um_letter_attempts_total", "Attempts to send mail, by what it is about and what came of it.";
+        letters_refused: Counter<()> =
+            "postern_um_letters_refused_total", "Mail that a limit kept from being queued.";
         certificate_expiry: OptionalGauge<()> =
             "postern_um_certificate_expiry_timestamp_seconds", "When the certificate in use expires, in Unix time.";
         web_requests: Counter<(WebRoute, WebStatus)> =

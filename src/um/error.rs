@@ -27,6 +27,12 @@ pub enum UmError {
     DirectoryTooLong { path: PathBuf },
     #[error("another UM service (process {pid}) holds {path}; end it by SIGINT, and its workers go on under this one")]
     Held { path: PathBuf, pid: String },
+    #[error("[mailbox]: {0}")]
+    Store(#[from] postern_store::OpenError),
+    #[error("mail.smtp: {0}")]
+    MailServer(#[from] postern_mail::ServerError),
+    #[error("mail.from {from:?}: {error}")]
+    Sender { from: String, error: postern_store::MailAddressError },
     #[error("metrics: {0}")]
     Cells(#[from] postern_telemetry::MetricsError),
     #[error("the system refused: {0}")]

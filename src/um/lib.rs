@@ -17,12 +17,14 @@ mod generation;
 mod keeper;
 mod launch;
 mod limits;
+mod mail;
 mod meters;
 mod outcalls;
 mod owner_calls;
 mod place;
 mod service;
 mod stop;
+mod store;
 mod story;
 
 pub use error::UmError;

@@ -24,10 +24,12 @@ use crate::generation::{self, section};
 use crate::keeper::{Keepers, News, Order};
 use crate::launch::Launch;
 use crate::limits::{BEAT_INTERVAL, WATCH_INTERVAL};
+use crate::mail::{self, Mail};
 use crate::meters::{self, Meters};
 use crate::outcalls::{Asked, Home, Knowledge, Outcalls};
 use crate::place::{self, Place};
 use crate::stop::Stop;
+use crate::store;
 
 /// Where the configuration came from, for reloads.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ struct Service {
     /// Where outgoing calls are asked for.
     outcalls: Outcalls,
     home: Home,
+    /// None without `[mail]`.
+    mail: Option<Mail>,
     meters: Meters,
     readiness: Readiness,
     heartbeat: Option<Heartbeat>,
@@ -166,6 +170,13 @@ impl Service {
             on_report: Arc::new(move |report| meters::on_report(&counted, &report)),
             ..TransportOptions::default()
         })?;
+        let mail = match mail::settings(&config)? {
+            None => None,
+            Some(settings) => {
+                let store = store::open(&config).await?;
+                store.map(|store| Mail::start(settings, store, Arc::clone(&cells)))
+            }
+        };
         // Last of all: from here on there are processes.
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
@@ -182,6 +193,7 @@ impl Service {
             keepers,
             outcalls,
             home,
+            mail,
             meters: Meters::new(cells),
             readiness,
             heartbeat,
@@ -327,8 +339,12 @@ impl Service {
         let supervision = generation::supervision(&loaded.config)?;
         let um = section(&loaded.config)?;
         let endpoint = generation::endpoint(&loaded.config, um);
+        let mail = mail::settings(&loaded.config)?;
         if let Some(identity) = &um.identity {
             self.transport.set_tls(&generation::tls_identity(identity))?;
+        }
+        if let Some(running) = &self.mail {
+            running.set(mail);
         }
         self.desk = desk;
         self.endpoint.set_options(endpoint);

@@ -2,6 +2,7 @@
 
 mod feed;
 mod kills;
+mod letters;
 mod power_loss;
 mod records;
 mod support;

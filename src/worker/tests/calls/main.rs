@@ -1,6 +1,7 @@
 //! Whole calls over loopback: a phone calls a worker, leaves a message, hears it again.
 
 mod gateway;
+mod letters;
 mod no_audio;
 mod outgoing;
 mod phone;

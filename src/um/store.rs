@@ -1,0 +1,23 @@
+//! The store of mailboxes, as the UM service opens it beside its workers.
+
+use std::sync::Arc;
+
+use postern_config::{Config, RecordingsLocation, StoreLocation};
+use postern_store::{OpenError, Options, PinKey, SqliteStore};
+
+/// The store of `[mailbox]`; none without it.
+///
+/// # Errors
+/// The operator's: it does not open.
+pub(crate) async fn open(config: &Config) -> Result<Option<Arc<SqliteStore>>, OpenError> {
+    let Some(mailbox) = &config.mailbox else { return Ok(None) };
+    let StoreLocation::Sqlite(database) = &mailbox.store;
+    let RecordingsLocation::Directory(recordings) = &mailbox.recordings;
+    let mut options = Options::new(database, recordings, PinKey::of_store(&mailbox.pin_key_file, database)?);
+    options.sends_letters = config.mail.is_some();
+    let (store, recovered) = SqliteStore::open(options).await?;
+    if !recovered.messages.is_empty() {
+        tracing::warn!(messages = recovered.messages.len(), "messages were recovered that a worker left unfinished");
+    }
+    Ok(Some(Arc::new(store)))
+}
