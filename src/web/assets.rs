@@ -15,6 +15,7 @@ struct Asset {
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
 
 macro_rules! asset {
     ($name:literal, $content_type:expr) => {
@@ -37,8 +38,9 @@ const ASSETS: &[Asset] = &[
     asset!("inbox.js", SCRIPT),
     asset!("notices.js", SCRIPT),
     asset!("options.js", SCRIPT),
+    asset!("parts.css", STYLE),
     asset!("player.js", SCRIPT),
-    asset!("style.css", "text/css; charset=utf-8"),
+    asset!("style.css", STYLE),
     asset!("texts.en.json", "application/json"),
     asset!("texts.js", SCRIPT),
 ];

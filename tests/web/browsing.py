@@ -21,7 +21,7 @@ def sign_in(page, service):
     page.get_by_label("Mailbox number").fill(service.mailbox.address)
     page.get_by_label("Password", exact=True).fill(service.password)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name="Inbox").wait_for()
+    page.get_by_role("button", name="Sign out").wait_for()
 
 
 def play(page, caller):
@@ -31,7 +31,7 @@ def play(page, caller):
 
 
 def until(page, expression):
-    """Waits until a JavaScript expression is true. Playwright's own wait evaluates in the page, which its policy forbids."""
+    """Waits until a JavaScript expression is true. Playwright's own wait is forbidden by the page's policy."""
     end = time.monotonic() + PATIENCE_MS / 1000
     while not page.evaluate(expression):
         assert time.monotonic() < end, f"never true: {expression}"
@@ -59,7 +59,8 @@ def overflow(page):
     """Pixels by which the page is wider than the window; and what sticks out."""
     return page.evaluate(
         "(() => { const width = document.documentElement.clientWidth;"
-        " const out = [...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > width + 0.5"
-        " && getComputedStyle(one).display !== 'none').map((one) => one.tagName + '.' + one.className);"
+        " const out = [...document.querySelectorAll('body *')]"
+        ".filter((one) => one.getBoundingClientRect().right > width + 0.5)"
+        ".map((one) => one.tagName + '.' + one.className);"
         " return [document.documentElement.scrollWidth - width, out.slice(0, 5)]; })()"
     )

@@ -1,34 +1,40 @@
-"""A mailbox as the web services show one: messages, greetings, options, one outgoing call. In memory, for the page's tests."""
+"""A mailbox as the web services show one: messages, greetings, options, an outgoing call. In memory, for tests."""
 
 import datetime
+import functools
 import io
-import math
 import threading
 import uuid
 import wave
 
+import numpy
+
+from edge_process import await_that
+
 RATE = 8000
 
 
+@functools.lru_cache(maxsize=16)
 def spoken(secs):
     """A WAV of `secs` whose loudness rises and falls, so that a waveform has something to show."""
-    frames = bytearray()
-    for index in range(int(secs * RATE)):
-        loudness = abs(math.sin(index / RATE * 2.1)) * abs(math.sin(index / RATE * 7.3))
-        frames += int(9000 * loudness * math.sin(index / RATE * 2 * math.pi * 220)).to_bytes(2, "little", signed=True)
+    times = numpy.arange(int(secs * RATE)) / RATE
+    samples = 9000 * loudness(times) * numpy.sin(times * 2 * numpy.pi * 220)
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(RATE)
-        writer.writeframes(bytes(frames))
+        writer.writeframes(samples.astype("<i2").tobytes())
     return file.getvalue()
 
 
 def peaks(secs, count=200):
     """Heights 0 to 1 of what `spoken` makes."""
-    times = [secs * (index + 0.5) / count for index in range(count)]
-    return [round(abs(math.sin(time * 2.1)) * abs(math.sin(time * 7.3)), 3) for time in times]
+    return loudness((numpy.arange(count) + 0.5) * secs / count).round(3).tolist()
+
+
+def loudness(times):
+    return numpy.abs(numpy.sin(times * 2.1) * numpy.sin(times * 7.3))
 
 
 class Mailbox:
@@ -119,9 +125,7 @@ class Phone:
 
     @property
     def call(self):
-        call = self.mailbox.live_call()
-        assert call, "no call is going on"
-        return call
+        return await_that(self.mailbox.live_call, timeout=20.0, what="a call")
 
     def is_called(self):
         self.call.become("connecting")

@@ -1,7 +1,7 @@
 """The web services that the page asks, over plain HTTP on loopback: same routes, same refusals, nothing behind them.
 
-It holds the page to what the service demands: the session's cookie, the token on every change, an origin of its own, JSON,
-and the strictest content security policy. The cookie is not `Secure` here, as there is no TLS.
+It holds the page to what the service demands: the session's cookie, the token on every change, an origin of its own,
+JSON, and the strictest content security policy. The cookie is not `Secure` here, as there is no TLS.
 """
 
 import http.server
@@ -28,7 +28,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 WRONG_PASSWORDS_MAX = 5
-PASSWORD_CHARACTERS_MIN = 12
+PASSWORD_CHARACTERS_MIN = 10
 LOCKED_SECS = 600
 
 
@@ -126,13 +126,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refused(401, "signed_out")
         if self.command not in ("GET", "HEAD"):
             if self.headers.get("Origin") not in (None, self.web.url):
-                raise Refused(403, "foreign_origin")
+                raise Refused(403, "csrf")
             if not is_open and self.headers.get("X-CSRF-Token") != self.web.sessions[self.token]:
                 raise Refused(403, "csrf")
 
     def json(self, body):
         if self.headers.get("Content-Type") != "application/json":
-            raise Refused(415, "not_json")
+            raise Refused(415, "unsupported")
         return json.loads(body)
 
     def reply(self, status, content=None, headers=()):
@@ -186,6 +186,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         web, mailbox = self.web, self.web.mailbox
         if web.wrong_passwords >= WRONG_PASSWORDS_MAX:
             raise Refused(429, "locked", {"Retry-After": str(LOCKED_SECS)})
+        if not set(self.body) <= {"mailbox", "plan", "password"}:
+            raise Refused(400, "bad_request")
         wanted = (self.body["mailbox"], self.body.get("plan", mailbox.plan), self.body["password"])
         if wanted != (mailbox.address, mailbox.plan, web.password):
             web.wrong_passwords += 1
@@ -209,13 +211,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def change_password(self):
         if self.body["old"] != self.web.password:
             raise Refused(401, "wrong")
-        self.set_password(self.body["new"])
+        self.set_password(self.body["new"], {"Set-Cookie": "postern=; Path=/; Max-Age=0"})
 
-    def set_password(self, password):
+    def set_password(self, password, headers=()):
         if len(password) < PASSWORD_CHARACTERS_MIN:
             raise Refused(422, "weak")
         self.web.password = password
-        self.reply(204)
+        self.web.end_sessions()
+        self.reply(204, None, headers)
 
     # Messages and greetings
 
@@ -238,7 +241,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def change_message(self, id):
         self.message(id)
         if self.body["state"] not in ("new", "saved", "deleted"):
-            raise Refused(422, "invalid")
+            raise Refused(400, "bad_request")
         self.web.mailbox.move(id, self.body["state"])
         self.reply(200, self.message(id))
 
@@ -270,7 +273,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def change_options(self):
         if not set(self.body) <= set(self.web.mailbox.options) - {"languages"}:
-            raise Refused(422, "invalid")
+            raise Refused(400, "bad_request")
         self.web.mailbox.change_options(self.body)
         self.reply(200, self.web.mailbox.options)
 
@@ -287,7 +290,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         number = self.body.get("to", mailbox.options["play_on_phone_number"])
         purpose = {name: value for name, value in self.body.items() if name != "to"}
         if number is None or len(purpose) != 1 or not set(purpose) <= {"play", "record"}:
-            raise Refused(422, "invalid")
+            raise Refused(400, "bad_request")
         if not mailbox.allowed(number):
             raise Refused(403, "not_allowed")
         if mailbox.live_call():

@@ -15,6 +15,10 @@ from browsing import launch, play, sign_in, until  # noqa: E402
 from edge_process import REPOSITORY  # noqa: E402
 from fake_web import FakeWeb  # noqa: E402
 
+SHOWN = {
+    "wide": ("inbox", "ringing", "greetings", "options"),
+    "small": ("sign-in", "inbox", "phone", "greetings"),
+}
 WIDE = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}
 SMALL = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 HOUR = 3600
@@ -49,7 +53,8 @@ def take(browser, form, options, directory):
     web = furnished()
 
     def shot(page, name):
-        page.screenshot(path=os.path.join(directory, f"{name}-{form}.png"))
+        if name in SHOWN[form]:
+            page.screenshot(path=os.path.join(directory, f"{name}-{form}.png"))
 
     try:
         with page_of(browser, web, **options) as page:
@@ -72,7 +77,7 @@ def take(browser, form, options, directory):
             for view in ("Greetings", "Options"):
                 page.get_by_role("link", name=view).click()
                 page.get_by_role("heading", name=view, exact=True).wait_for()
-                page.wait_for_load_state("networkidle") if view == "Options" else page.locator(".recording").last.wait_for()
+                page.locator(".recording, #options-number").last.wait_for()
                 shot(page, view.lower())
     finally:
         web.stop()

@@ -49,7 +49,7 @@ export async function request(method, path, body) {
   } catch (refusal) {
     if (refusal.status === 401 && refusal.code === "signed_out") onSignedOut();
     // Another tab has signed in again since: what is shown here may be another mailbox's.
-    if (refusal.status === 403 && method !== "GET" && (await isAnotherSession())) location.reload();
+    if (refusal.code === "csrf" && (await isAnotherSession())) location.reload();
     throw refusal;
   }
 }
@@ -83,14 +83,19 @@ async function ask(method, path, body) {
 function refusal(answer, content) {
   const code = content?.error ?? "unknown";
   const retryAfterSecs = Number(answer.headers.get("Retry-After")) || null;
-  return new Refusal(answer.status, code, sentence(answer.status, code, content?.message, retryAfterSecs), retryAfterSecs);
+  return new Refusal(
+    answer.status,
+    code,
+    sentence(answer.status, code, content?.message, retryAfterSecs),
+    retryAfterSecs,
+  );
 }
 
 function sentence(status, code, message, retryAfterSecs) {
-  if (code === "locked") {
+  if (status === 429 && hasText(`error.${code}`)) {
     return retryAfterSecs && retryAfterSecs <= WAIT_SECS_MAX
-      ? t("error.locked", { wait: spoken(retryAfterSecs) })
-      : t("error.locked_long");
+      ? t(`error.${code}`, { wait: spoken(retryAfterSecs) })
+      : t(`error.${code}_long`);
   }
   if (hasText(`error.${code}`) && code !== "unknown") return t(`error.${code}`);
   return message ?? t("error.unknown", { status });

@@ -22,6 +22,7 @@ const account = document.getElementById("account");
 let signedIn = null;
 /** The view shown: its hooks `onMessages`, `onOptions`, `onCallEnded`, each optional. */
 let view = {};
+let shown = null;
 let isFirst = true;
 
 await setLanguage(navigator.language);
@@ -68,8 +69,9 @@ async function enter(session) {
     messages: () => view.onMessages?.(),
     options: reloadOptions,
     call: (call) => signedIn?.calls.onEvent(call),
+    missed: () => signedIn?.calls.refresh(),
   });
-  signedIn.changeOptions = changeOptions;
+  Object.assign(signedIn, { changeOptions, leave });
   nameAccount();
   route();
 }
@@ -99,6 +101,8 @@ function route() {
   }
   const [name, ...rest] = location.hash.replace(/^#\//, "").split("/");
   const chosen = name in VIEWS ? name : "inbox";
+  if (chosen !== shown) clear();
+  shown = chosen;
   for (const link of nav.children) {
     if (link.dataset.view === chosen) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -30,7 +30,7 @@ export function createCalls(signedIn, onEnded) {
   window.addEventListener("hashchange", () => isLive() && remember(), { signal });
   resume();
 
-  return { isPossible: () => signedIn.session.play_on_phone, ask, onEvent, close };
+  return { isPossible: () => signedIn.session.play_on_phone, ask, onEvent, refresh, close };
 
   /**
    * Asks for the phone, then rings it. `what` is the body's part that says what is to be done there, `title` and

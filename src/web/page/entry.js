@@ -48,7 +48,7 @@ export function complaint(field, text) {
   return Object.assign(new Error(text), { field });
 }
 
-/** Runs `action` when the form is sent, once at a time; what goes wrong is said in the form, at the field it is about. */
+/** Runs `action` when the form is sent, once at a time; what goes wrong is said in the form, at its field. */
 export function onSubmit(form, action) {
   const error = form.querySelector(".error");
   const button = form.querySelector("[type=submit]");

@@ -38,7 +38,9 @@ export function showGreetings(main, signedIn) {
       for (const greeting of greetings) showRecording(greeting);
       for (const radio of radios) {
         const recording = greetings.find((greeting) => greeting.kind === radio.value);
-        radio.disabled = recording ? !recording.recorded && !radio.checked : false;
+        const isMissing = recording !== undefined && !recording.recorded;
+        radio.disabled = isMissing && !radio.checked;
+        tell(radio.closest("label").querySelector(".missing"), isMissing ? t("greetings.record_first") : null);
       }
       tell(error, null);
     } catch (refusal) {

@@ -146,6 +146,7 @@ export function showInbox(main, signedIn, [wanted]) {
           durationSecs: message.duration_secs,
           label: t("message.player", { caller }),
           peaks: request("GET", `${path}/waveform`).then((waveform) => waveform.peaks),
+          hasButton: false,
           onHeard: heard,
           onState: (plays) => {
             isPlaying = plays;

@@ -1,4 +1,4 @@
-// What the page tells about the last action: one line that stays until the next one, with a way back where there is one.
+// What the page tells about the last action: a line that stays until the next, with a way back if there is one.
 
 import { t } from "./texts.js";
 
@@ -13,6 +13,7 @@ undo.addEventListener("click", async () => {
   const back = onUndo;
   if (!back) return;
   onUndo = null;
+  document.getElementById("notice-close").focus();
   undo.hidden = true;
   try {
     await back();

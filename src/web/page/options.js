@@ -10,37 +10,42 @@ export function showOptions(main, signedIn) {
   main.replaceChildren(stamp("options"));
   const form = main.querySelector("[data-form=options]");
   const mailHint = main.querySelector("#options-mail-hint");
+  /** What the form showed before anybody typed. */
+  let stored = null;
 
   form.missed_call_mail.disabled = !signedIn.session.mail;
   mailHint.textContent = t(signedIn.session.mail ? "options.mail_hint" : "options.no_mail");
   showStored();
   onSubmit(form, async () => {
-    const change = changed();
+    const change = differences(stored);
     if (Object.keys(change).length > 0) await signedIn.changeOptions(change);
     say(t("options.saved"));
   });
   setUpPin(main.querySelector("[data-do=pin]"));
-  setUpPassword(main.querySelector("[data-form=password]"));
+  setUpPassword(main.querySelector("[data-form=password]"), signedIn);
   return { onOptions: showStored };
 
+  /** Shows what was changed elsewhere, but leaves alone what is being changed here. */
   function showStored() {
     const { options } = signedIn;
-    form.play_on_phone_number.value = options.play_on_phone_number ?? "";
-    form.missed_call_mail.checked = options.missed_call_mail;
-    const languages = options.languages.map((code) => {
-      return new Option(languageName(code), code, code === options.language, code === options.language);
-    });
+    const typed = stored ? differences(stored) : {};
+    stored = options;
+    const shown = { ...options, ...typed };
+    form.play_on_phone_number.value = shown.play_on_phone_number ?? "";
+    form.missed_call_mail.checked = shown.missed_call_mail;
+    const languages = options.languages.map((code) => new Option(languageName(code), code));
     form.language.replaceChildren(...languages);
+    form.language.value = shown.language;
   }
 
-  /** Only what differs: another page's change of the rest stays. */
-  function changed() {
+  /** What the form has otherwise than `options`. */
+  function differences(options) {
     const entered = {
       play_on_phone_number: form.play_on_phone_number.value.trim() || null,
       missed_call_mail: form.missed_call_mail.checked,
       language: form.language.value,
     };
-    return Object.fromEntries(Object.entries(entered).filter(([name, value]) => value !== signedIn.options[name]));
+    return Object.fromEntries(Object.entries(entered).filter(([name, value]) => value !== options[name]));
   }
 }
 
@@ -59,9 +64,10 @@ function setUpPin(button) {
   });
 }
 
-function setUpPassword(form) {
+function setUpPassword(form, signedIn) {
+  // The browser's own store of passwords asks whose it is.
+  form.username.value = signedIn.session.mailbox.address;
   onSubmit(form, async () => {
-    tell(form.querySelector(".done"), null);
     if (!form.old.value) throw complaint(form.old, t("password.empty"));
     const password = newPassword(form);
     try {
@@ -71,7 +77,7 @@ function setUpPassword(form) {
       if (refusal.code === "weak") throw complaint(form.new, refusal.message);
       throw refusal;
     }
-    form.reset();
-    tell(form.querySelector(".done"), t("password.changed"));
+    // Every session of the mailbox ended with the former password, this one too.
+    signedIn.leave(t("sign_in.password_changed"));
   });
 }

@@ -21,10 +21,18 @@ export function stopPlayers() {
 }
 
 /**
- * A player for `audioUrl`. `peaks` promises heights 0 to 1, or nothing. `onHeard` is called once, as soon as something
- * was heard; `onState` with true while it plays.
+ * A player for `audioUrl`. `peaks` promises heights 0 to 1, or is absent. `hasButton` is false where the button is
+ * elsewhere. `onHeard` is called once, as soon as something was heard; `onState` with true while it plays.
  */
-export function createPlayer({ audioUrl, durationSecs, label, peaks, onHeard = () => {}, onState = () => {} }) {
+export function createPlayer({
+  audioUrl,
+  durationSecs,
+  label,
+  peaks,
+  hasButton = true,
+  onHeard = () => {},
+  onState = () => {},
+}) {
   const element = stamp("player").firstElementChild;
   const audio = element.querySelector("audio");
   const slider = element.querySelector("input");
@@ -33,6 +41,8 @@ export function createPlayer({ audioUrl, durationSecs, label, peaks, onHeard = (
   let wasHeard = false;
 
   element.setAttribute("aria-label", label);
+  element.classList.toggle("plain", !peaks);
+  toggle.hidden = !hasButton;
   element.querySelector(".download").href = audioUrl;
   slider.max = durationSecs;
   fillSpeeds();
@@ -49,14 +59,12 @@ export function createPlayer({ audioUrl, durationSecs, label, peaks, onHeard = (
   slider.addEventListener("keydown", onKey);
   audio.addEventListener("play", () => showState(true));
   audio.addEventListener("pause", () => showState(false));
-  audio.addEventListener("ended", () => {
-    showState(false);
-    audio.currentTime = 0;
-  });
+  audio.addEventListener("ended", () => showState(false));
   audio.addEventListener("error", () => audio.getAttribute("src") && tell(failed, t("player.failed")));
   audio.addEventListener("timeupdate", () => {
     showPosition();
-    if (!wasHeard && !audio.paused && audio.currentTime > 0) {
+    // Seeking alone is not hearing.
+    if (!wasHeard && audio.played.length > 0 && audio.played.end(0) > 0) {
       wasHeard = true;
       onHeard();
     }
@@ -154,12 +162,14 @@ export function createPlayer({ audioUrl, durationSecs, label, peaks, onHeard = (
 function drawWave(element, heights) {
   const peaks = heights.length > 0 ? heights.slice(0, PEAKS_MAX) : new Array(PEAKS_MAX).fill(0);
   const step = WAVE_WIDTH / peaks.length;
+  const width = (step * 0.6).toFixed(1);
   const loudest = Math.max(...peaks, 0.05);
   const path = peaks
     .map((peak, index) => {
       const height = Math.max(4, (peak / loudest) * WAVE_HEIGHT);
       const x = (index * step + step * 0.2).toFixed(1);
-      return `M${x} ${((WAVE_HEIGHT - height) / 2).toFixed(1)}h${(step * 0.6).toFixed(1)}v${height.toFixed(1)}h-${(step * 0.6).toFixed(1)}z`;
+      const y = ((WAVE_HEIGHT - height) / 2).toFixed(1);
+      return `M${x} ${y}h${width}v${height.toFixed(1)}h-${width}z`;
     })
     .join("");
   for (const part of element.querySelectorAll(".wave path")) part.setAttribute("d", path);

@@ -7,6 +7,8 @@ const MINUTE_SECS = 60;
 const languages = document.documentElement.dataset.languages.split(" ");
 
 let language = FALLBACK;
+/** The language as numbers and dates want it: with the user's region, where the browser names one for it. */
+let locale = FALLBACK;
 let texts = {};
 
 /** Loads the texts of a language, or of the nearest one there is. */
@@ -19,6 +21,8 @@ export async function setLanguage(wanted) {
     texts = await answer.json();
     language = chosen;
   }
+  const [family] = language.split("-");
+  locale = navigator.languages.find((name) => name.split("-")[0] === family) ?? language;
   document.documentElement.lang = language;
   fill(document);
 }
@@ -34,10 +38,11 @@ export function hasText(key) {
   return key in texts;
 }
 
-/** Writes the texts that a part of the document names: `data-text` as its content, `data-label` as its accessible name. */
+/** Writes the texts that a part of the document names: `data-text` as content, `data-label` as accessible name. */
 export function fill(root) {
   for (const element of root.querySelectorAll("[data-text]")) element.textContent = t(element.dataset.text);
-  for (const element of root.querySelectorAll("[data-label]")) element.setAttribute("aria-label", t(element.dataset.label));
+  for (const element of root.querySelectorAll("[data-label]"))
+    element.setAttribute("aria-label", t(element.dataset.label));
   return root;
 }
 
@@ -60,18 +65,18 @@ export function spoken(secs) {
     [whole % MINUTE_SECS, "second"],
   ].filter(([count], index) => count > 0 || (index === 1 && whole < MINUTE_SECS));
   return parts
-    .map(([count, unit]) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(count))
+    .map(([count, unit]) => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" }).format(count))
     .join(" ");
 }
 
 /** When it was, as near as it matters: "today, 14:05", "yesterday, 9:30", else the date. */
 export function when(instant, now = new Date()) {
-  const time = new Intl.DateTimeFormat(language, { timeStyle: "short" }).format(instant);
+  const time = new Intl.DateTimeFormat(locale, { timeStyle: "short" }).format(instant);
   const days = Math.round((midnight(instant) - midnight(now)) / 86_400_000);
   const day =
     days === 0 || days === -1
-      ? new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(days, "day")
-      : new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(instant);
+      ? new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(days, "day")
+      : new Intl.DateTimeFormat(locale, { dateStyle: "medium" }).format(instant);
   return t("time.day", { day, time });
 }
 
