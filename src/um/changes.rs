@@ -87,15 +87,15 @@ async fn follow(
     }
 }
 
-/// Tells what changed since `at`; nothing at the first look.
+/// Tells what changed since `at`; nothing at the first look. Whether it is another database than at the look before.
 async fn look(
     store: &SqliteStore,
     at: &mut Option<u64>,
     changes: &broadcast::Sender<Change>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let Some(from) = *at else {
         *at = Some(store.changes_since(u64::MAX).await?.1);
-        return Ok(());
+        return Ok(false);
     };
     let (new, reached) = store.changes_since(from).await?;
     *at = Some(reached);
