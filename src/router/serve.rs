@@ -19,7 +19,7 @@ use crate::health::News;
 use crate::limits::ANSWER_TIME;
 use crate::services::{Condition, Services};
 
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, REFER, NOTIFY, PRACK";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, REFER, NOTIFY, PRACK, SUBSCRIBE";
 
 /// The loop's state.
 pub(crate) struct Serving {
@@ -43,7 +43,7 @@ impl Serving {
     fn on_event(&mut self, event: ProxyEvent) {
         match event {
             ProxyEvent::Incoming { handle, request, source } => match request.method {
-                Method::Invite => self.on_invite(handle, &request, &source),
+                Method::Invite | Method::Subscribe => self.on_initial(handle, &request, &source),
                 Method::Options => self.on_options(handle, &request, &source),
                 _ => self.respond(handle, StatusCode::METHOD_NOT_ALLOWED, &[allow()]),
             },
@@ -84,7 +84,8 @@ impl Serving {
         self.respond(handle, status, &headers);
     }
 
-    fn on_invite(&mut self, handle: ForwardHandle, request: &Request, source: &Source) {
+    /// A call, or a subscription to message waiting, which UM services take as they take calls.
+    fn on_initial(&mut self, handle: ForwardHandle, request: &Request, source: &Source) {
         let began = Instant::now();
         let decided = self.generation.rules.decide(request, source, &self.generation.seals, unix_secs());
         let outcome = decided.and_then(|decision| {
@@ -102,14 +103,17 @@ impl Serving {
                 let headers = [(HeaderName::Contact, contacts)];
                 self.respond(handle, StatusCode::MOVED_TEMPORARILY, &headers);
             }
-            Err(refusal) => self.refuse(handle, refusal, source),
+            Err(refusal) => self.refuse(handle, refusal, request, source),
         }
-        self.cells.answer_seconds.observe((), began.elapsed().as_secs_f64());
+        if request.method == Method::Invite {
+            self.cells.answer_seconds.observe((), began.elapsed().as_secs_f64());
+        }
     }
 
-    fn refuse(&mut self, handle: ForwardHandle, refusal: Refusal, source: &Source) {
-        tracing::debug!(remote = %source.remote, why = %refusal, "a call is not taken");
-        if let Some(label) = CallRefusal::named(refusal.name()) {
+    fn refuse(&mut self, handle: ForwardHandle, refusal: Refusal, request: &Request, source: &Source) {
+        let method = &request.method;
+        tracing::debug!(%method, remote = %source.remote, why = %refusal, "a call or a subscription is not taken");
+        if let Some(label) = CallRefusal::named(refusal.name()).filter(|_| *method == Method::Invite) {
             self.cells.refusals.add(label, 1);
         }
         let headers = match refusal {
@@ -125,9 +129,11 @@ impl Serving {
         let transport = transport_of(request, source);
         let gateway = generation.rules.gateway(&decision.gateway);
         let contacts_max = gateway.and_then(|gateway| gateway.contacts).unwrap_or(generation.contacts);
-        let place_of = |target: &SipTarget, status: &ServiceStatus| match generation.mode {
-            RouterMode::SingleHop => worker_for(status, transport, source.remote.ip()),
-            RouterMode::Redirect | RouterMode::Proxy => uri_of(target),
+        // Workers know calls alone.
+        let to_worker = generation.mode == RouterMode::SingleHop && request.method == Method::Invite;
+        let place_of = |target: &SipTarget, status: &ServiceStatus| match to_worker {
+            true => worker_for(status, transport, source.remote.ip()),
+            false => uri_of(target),
         };
         let places = self.services.choose(transport, contacts_max as usize, place_of)?;
         let now = unix_secs();

@@ -9,6 +9,7 @@ use crate::method::Method;
 use crate::name_addr::NameAddr;
 use crate::source::{ConnId, Source, Transport};
 use crate::target::Target;
+use crate::text::parse_u32;
 use crate::uri::Uri;
 
 /// What names a dialog. A peer of RFC 2543 has an empty tag.
@@ -29,6 +30,9 @@ impl DialogId {
         })
     }
 }
+
+/// Names the peer's last CSeq in a dialog that is kept.
+const REMOTE_CSEQ: &str = "Remote-CSeq";
 
 /// One dialog, early or confirmed.
 #[derive(Clone, Debug)]
@@ -113,6 +117,51 @@ impl Dialog {
 
     pub fn id(&self) -> &DialogId {
         &self.id
+    }
+
+    /// Where our requests go, as their Request-URI says it.
+    pub fn target(&self) -> Uri {
+        request_uri(&self.target)
+    }
+
+    /// The dialog as a request that [`of_kept`](Self::of_kept) reads, in this process or a later one, which goes on after
+    /// `local_cseq`. It is never sent.
+    pub fn keep(&self, method: Method, local_cseq: u32) -> Request {
+        let mut request = Request::new(method.clone(), self.target());
+        let headers = &mut request.headers;
+        headers.push(HeaderName::Via, format!("SIP/2.0/{} kept.invalid;branch=z9hG4bKkept", self.transport.via_name()));
+        for route in &self.routes {
+            headers.push(HeaderName::Route, route);
+        }
+        headers.push(HeaderName::From, &self.local);
+        headers.push(HeaderName::To, &self.remote);
+        headers.push(HeaderName::CallId, &self.id.call_id);
+        headers.push(HeaderName::CSeq, CSeq { number: local_cseq, method });
+        if let Some(number) = self.remote_cseq {
+            headers.push(REMOTE_CSEQ, number);
+        }
+        request
+    }
+
+    /// The dialog that [`keep`](Self::keep) wrote; `None` when it did not. Its connection is gone.
+    pub fn of_kept(kept: &Request) -> Option<Dialog> {
+        let headers = &kept.headers;
+        let via = headers.top_via().ok()?;
+        Some(Dialog {
+            id: DialogId {
+                call_id: headers.call_id().ok()?.to_owned(),
+                local_tag: headers.from_tag()?,
+                remote_tag: headers.to_tag().unwrap_or_default(),
+            },
+            local: headers.value(HeaderName::From)?.to_owned(),
+            remote: headers.value(HeaderName::To)?.to_owned(),
+            local_cseq: headers.cseq().ok()?.number,
+            remote_cseq: headers.value(REMOTE_CSEQ).and_then(parse_u32),
+            routes: bounded(headers.routes().ok()?)?,
+            target: kept.uri.clone(),
+            conn: None,
+            transport: Transport::from_param(&via.transport)?,
+        })
     }
 
     /// Takes note of the way that the peer used. A dialog that began by TLS stays there.

@@ -1,5 +1,6 @@
 //! SIP messages, transactions, dialogs and SDP offer/answer: one state machine without sockets or clock.
 
+pub mod announcer;
 mod client_transaction;
 mod connection;
 pub mod counters;
@@ -18,8 +19,11 @@ pub mod host;
 pub mod io;
 pub mod limits;
 pub mod message;
+pub mod message_summary;
 pub mod method;
 pub mod name_addr;
+mod notifier;
+pub mod notifier_io;
 pub mod offer_answer;
 mod offer_answer_build;
 pub mod offer_answer_capabilities;
@@ -54,6 +58,7 @@ mod session_requests;
 pub mod session_timer;
 pub mod source;
 pub mod status;
+mod subscription;
 pub mod target;
 pub mod tel;
 pub mod text;
@@ -69,6 +74,7 @@ pub mod user_agent_options;
 mod user_agent_wire;
 pub mod via;
 
+pub use announcer::Announcer;
 pub use endpoint::Endpoint;
 pub use header_name::HeaderName;
 pub use headers::Headers;
@@ -76,6 +82,7 @@ pub use io::{Action, ClientTx, Core, Event, ServerTx};
 pub use message::{Message, Request, Response};
 pub use method::Method;
 pub use name_addr::NameAddr;
+pub use notifier::Notifier;
 pub use proxy::Proxy;
 pub use source::{ConnId, Source, Transport};
 pub use status::StatusCode;

@@ -196,3 +196,55 @@ pub const PROXY_TARGETS_MAX: usize = 16;
 
 /// Timer C (RFC 3261 section 16.6: more than three minutes): how long a forwarded INVITE may stay without news.
 pub const TIMER_C: Duration = Duration::from_secs(185);
+
+/// Subscriptions at once, unless set otherwise; a SUBSCRIBE beyond gets a 503.
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+
+/// Those of one subscriber's address: a PBX may subscribe to the mailbox of each of its phones.
+pub const SUBSCRIPTIONS_PER_OWNER_MAX: usize = 5_000;
+
+/// Those to one resource; one more takes the place of the one that was refreshed longest ago.
+pub const SUBSCRIPTIONS_PER_RESOURCE_MAX: usize = 16;
+
+/// Those of one subscriber's address to one resource: its further phones, or what a phone has left behind that comes back
+/// from another port. One more takes the place of the one that was refreshed longest ago.
+pub const SUBSCRIPTIONS_PER_OWNER_AND_RESOURCE_MAX: usize = 4;
+
+/// Longest text of a subscription that is kept, in bytes; one that needs more is refused.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 4_096;
+
+/// SUBSCRIBEs whose answer is being looked for; one more gets a 503.
+pub const SUBSCRIBES_PENDING_MAX: usize = 256;
+
+/// Shortest subscription that is taken; a wish for less gets a 423.
+pub const SUBSCRIPTION_SECS_MIN: u32 = 60;
+
+/// Subscription of one who says no time (RFC 3842 section 3.4).
+pub const SUBSCRIPTION_SECS: u32 = 3_600;
+
+/// Longest subscription; a wish for more gets this.
+pub const SUBSCRIPTION_SECS_MAX: u32 = 86_400;
+
+/// Between two NOTIFYs of one subscription: changes in between are told together.
+pub const NOTIFY_INTERVAL_MIN: Duration = Duration::from_millis(500);
+
+/// NOTIFYs of subscriptions that wait for their answer; others wait for them.
+pub const NOTIFIES_UNDER_WAY_MAX: usize = 500;
+
+/// CSeq numbers that a kept subscription reserves at once, so that not each NOTIFY is written down.
+pub const CSEQ_RESERVED: u32 = 64;
+
+/// Longest time that a peer may ask us to wait before the next NOTIFY.
+pub const NOTIFY_RETRY_SECS_MAX: u32 = 300;
+
+/// Announcements under way to one target.
+pub const ANNOUNCEMENTS_UNDER_WAY_MAX: usize = 8;
+
+/// Resources that are announced; the state of one more is told to subscribers alone.
+pub const ANNOUNCED_MAX: usize = 100_000;
+
+/// Before a target is tried again after its first failure; twice as long after each further one.
+pub const ANNOUNCE_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest such pause.
+pub const ANNOUNCE_PAUSE_MAX: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@ closed! {
         Info = "info",
         Refer = "refer",
         Notify = "notify",
+        Subscribe = "subscribe",
         Other = "other",
     }
 
@@ -28,6 +29,7 @@ closed! {
         Code408 = "408",
         Code420 = "420",
         Code422 = "422",
+        Code423 = "423",
         Code480 = "480",
         Code481 = "481",
         Code482 = "482",
@@ -35,6 +37,7 @@ closed! {
         Code486 = "486",
         Code487 = "487",
         Code488 = "488",
+        Code489 = "489",
         Code491 = "491",
         Code500 = "500",
         Code503 = "503",
@@ -149,6 +152,39 @@ closed! {
         Certificate = "certificate",
         /// SIGHUP, or a changed configuration.
         Asked = "asked",
+    }
+
+    /// Who is told of messages that wait.
+    NotifyKind as "kind" {
+        /// Who subscribed.
+        Subscribed = "subscribed",
+        /// A gateway, by the configuration.
+        Unsolicited = "unsolicited",
+    }
+
+    /// What became of a NOTIFY.
+    NotifyResult as "result" {
+        Delivered = "delivered",
+        /// The receiver said no.
+        Refused = "refused",
+        /// Nobody was reached, or nothing came back, or something broke there.
+        Failed = "failed",
+    }
+
+    /// Why a subscription is over.
+    SubscriptionEnd as "end" {
+        Unsubscribed = "unsubscribed",
+        /// It was not refreshed.
+        Expired = "expired",
+        /// Another one of the same subscriber stands in its place.
+        Replaced = "replaced",
+        /// The subscriber did not know it.
+        Refused = "refused",
+        Unreachable = "unreachable",
+        /// Its mailbox was removed.
+        MailboxGone = "mailbox_gone",
+        /// A limit of ours: it never began.
+        NoRoom = "no_room",
     }
 
     /// How a worker ended.
@@ -411,6 +447,7 @@ impl SipMethod {
             "INFO" => Self::Info,
             "REFER" => Self::Refer,
             "NOTIFY" => Self::Notify,
+            "SUBSCRIBE" => Self::Subscribe,
             _ => Self::Other,
         }
     }
@@ -429,6 +466,7 @@ impl SipResult {
             408 => Self::Code408,
             420 => Self::Code420,
             422 => Self::Code422,
+            423 => Self::Code423,
             480 => Self::Code480,
             481 => Self::Code481,
             482 => Self::Code482,
@@ -436,6 +474,7 @@ impl SipResult {
             486 => Self::Code486,
             487 => Self::Code487,
             488 => Self::Code488,
+            489 => Self::Code489,
             491 => Self::Code491,
             500 => Self::Code500,
             503 => Self::Code503,
@@ -464,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_status_keeps_its_number_or_its_class_as_label() {
-        for status in [400, 403, 404, 405, 408, 420, 422, 480, 481, 482, 483, 486, 487, 488, 491, 500, 503] {
+        for status in [400, 403, 404, 405, 408, 420, 422, 423, 480, 481, 482, 483, 486, 487, 488, 489, 491, 500, 503] {
             assert_eq!(SipResult::VALUES[SipResult::from_status(status).index()], status.to_string());
         }
         assert_eq!(SipResult::from_status(202), SipResult::Success);

@@ -1,8 +1,8 @@
 //! What the UM service counts.
 
 use crate::call_labels::{
-    CallRefusal, LetterKind, LetterResult, LetterState, RecycleCause, SipMethod, SipResult, SipTransport, Slot, SlotState,
-    WebRoute, WebSignIn, WebStatus, WorkerEnd,
+    CallRefusal, LetterKind, LetterResult, LetterState, NotifyKind, NotifyResult, RecycleCause, SipMethod, SipResult,
+    SipTransport, Slot, SlotState, SubscriptionEnd, WebRoute, WebSignIn, WebStatus, WorkerEnd,
 };
 use crate::catalogue::{Definition, Kind};
 use crate::cell_set::cells;
@@ -46,6 +46,14 @@ cells! {
             "postern_um_recycles_total", "Workers replaced by a fresh one, by cause.";
         workers_ended: Counter<WorkerEnd> =
             "postern_um_workers_ended_total", "Workers that ended, by how.";
+        notifications: Counter<(NotifyKind, NotifyResult)> =
+            "postern_um_notifications_total", "Receivers told of messages that wait, by what came back.";
+        notify_targets_stopped: Gauge<()> =
+            "postern_um_notify_targets_stopped", "Gateways that want no message waiting, though mwi says so.";
+        subscriptions: Gauge<()> =
+            "postern_um_subscriptions", "Subscriptions to message waiting that stand.";
+        subscriptions_ended: Counter<SubscriptionEnd> =
+            "postern_um_subscriptions_ended_total", "Subscriptions to message waiting that are over, by why.";
         connections: Gauge<SipTransport> =
             "postern_um_connections", "Open SIP connections.";
         connections_refused: Counter<SipTransport> =

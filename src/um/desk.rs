@@ -9,7 +9,7 @@ use postern_slots::{CallKey, Door, Refused, Slots};
 use crate::contact::{door_of, listeners};
 
 /// Methods that have an answer here.
-const ALLOW: &str = "INVITE, ACK, CANCEL, OPTIONS";
+const ALLOW: &str = "INVITE, ACK, CANCEL, OPTIONS, SUBSCRIBE";
 
 /// Rules and words that may change while the service runs.
 #[derive(Debug)]

@@ -3,14 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use postern_config::{Config, DialPlanConfig, SipIdentity, UmConfig};
+use postern_config::{Config, DialPlanConfig, GatewayStatus, Security, SipIdentity, UmConfig};
+use postern_sip::Target;
+use postern_sip::announcer::{AnnounceTarget, AnnouncerOptions};
 use postern_sip::host::Host;
+use postern_sip::message_summary::{CONTENT_TYPE, PACKAGE};
 use postern_sip::options::EndpointOptions;
 use postern_slots::Options;
 use postern_transport::{ClientCertificates, Listening, TlsIdentity};
 
 use crate::desk::Desk;
 use crate::error::UmError;
+use crate::waiting::WaitingOptions;
 
 /// `[um]`.
 ///
@@ -44,6 +48,35 @@ pub(crate) fn supervision(config: &Config) -> Result<Options, UmError> {
 
 pub(crate) fn listening(um: &UmConfig) -> Listening {
     Listening { tcp: um.tcp.clone(), tls: um.tls.clone(), udp: Vec::new() }
+}
+
+/// Who is told of messages that wait: gateways with a target, over TLS where their plan demands it.
+pub(crate) fn waiting(config: &Config, own_addresses: &[IpAddr]) -> Result<WaitingOptions, UmError> {
+    let um = section(config)?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for socket in reached(um, own_addresses) {
+        if !addresses.contains(&socket.ip()) {
+            addresses.push(socket.ip());
+        }
+    }
+    let named = um.identity.as_ref().and_then(|identity| Host::parse(&identity.host));
+    let first = addresses.first().copied().unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    let told = config.gateways.iter().filter(|gateway| gateway.mwi && gateway.status != GatewayStatus::Disabled);
+    let targets = told.filter_map(|gateway| {
+        let target = Target::new(gateway.target.as_ref()?.uri()?);
+        let plan = config.dial_plans.iter().find(|plan| plan.name == gateway.dial_plan)?;
+        Some(AnnounceTarget {
+            name: gateway.peer.to_string(),
+            group: plan.name.clone(),
+            target: if plan.security == Security::Unsecured { target } else { target.secured() },
+        })
+    });
+    Ok(WaitingOptions {
+        targets: targets.collect(),
+        announcer: AnnouncerOptions { package: PACKAGE, content_type: CONTENT_TYPE, addresses },
+        host: named.unwrap_or(Host::from(first)),
+        retry_after_secs: um.retry_after_secs,
+    })
 }
 
 /// Sockets by which others reach us: a wildcard listener stands for every address of its family.

@@ -9,6 +9,7 @@
 //! ends all: no new calls, workers drain, a second SIGTERM ends them at once. SIGINT ends the UM service alone and leaves
 //! the workers at work for the next one, which is how it is upgraded; so does its death.
 
+mod changes;
 mod contact;
 mod desk;
 mod dialling;
@@ -26,6 +27,9 @@ mod service;
 mod stop;
 mod store;
 mod story;
+mod waiting;
+mod waiting_store;
+mod web;
 
 pub use error::UmError;
 pub use launch::Launch;

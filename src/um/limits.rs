@@ -40,3 +40,15 @@ pub(crate) const CALL_QUESTIONS_MAX: usize = 256;
 
 /// Changes of outgoing calls that a listener may be behind.
 pub(crate) const CALL_CHANGES_MAX: usize = 256;
+
+/// Between two looks at what changed in the store.
+pub(crate) const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Before a store that does not open, or could not be read, is tried again.
+pub(crate) const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Changes that wait for a listener; one that is slower looks at everything again.
+pub(crate) const CHANGES_WAITING_MAX: usize = 4_096;
+
+/// Questions to the store that wait; a SUBSCRIBE beyond gets a 503, a look at a mailbox comes later.
+pub(crate) const STORE_QUESTIONS_MAX: usize = 512;

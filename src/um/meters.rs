@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_net::system;
+use postern_sip::notifier_io::{EndCause, NotifyResult};
 use postern_sip::{Endpoint, Request, Source, Transport};
 use postern_slots::{Cause, Event, Slot, Slots, State};
 use postern_telemetry::UmCells;
 use postern_telemetry::call_labels::{
-    self, CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, SlotState, WorkerEnd,
+    self, CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, SlotState, SubscriptionEnd, WorkerEnd,
 };
 use postern_transport::Report;
 
@@ -164,6 +165,26 @@ fn state_label(state: State) -> SlotState {
         State::Standby => SlotState::Ready,
         State::Active => SlotState::Active,
         State::Draining | State::Ending => SlotState::Draining,
+    }
+}
+
+pub(crate) fn notified_label(result: NotifyResult) -> call_labels::NotifyResult {
+    match result {
+        NotifyResult::Delivered => call_labels::NotifyResult::Delivered,
+        NotifyResult::Refused => call_labels::NotifyResult::Refused,
+        NotifyResult::Failed => call_labels::NotifyResult::Failed,
+    }
+}
+
+pub(crate) fn ended_label(cause: EndCause) -> SubscriptionEnd {
+    match cause {
+        EndCause::Unsubscribed => SubscriptionEnd::Unsubscribed,
+        EndCause::Expired => SubscriptionEnd::Expired,
+        EndCause::Replaced => SubscriptionEnd::Replaced,
+        EndCause::Refused => SubscriptionEnd::Refused,
+        EndCause::Unreachable => SubscriptionEnd::Unreachable,
+        EndCause::Gone => SubscriptionEnd::MailboxGone,
+        EndCause::NoRoom => SubscriptionEnd::NoRoom,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use postern_config::{Config, Fingerprint, Loaded, Role};
 use postern_net::system::{self, Clock};
-use postern_sip::{Endpoint, Event};
+use postern_sip::{Endpoint, Event, Method};
 use postern_slots::{Action, Cause, Slot, Slots};
 use postern_telemetry::labels::{ReloadResult, State};
 use postern_telemetry::{Health, Heartbeat, Metrics, Readiness, UmCells, service_manager};
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use crate::changes::Feed;
 use crate::desk::Desk;
 use crate::error::UmError;
 use crate::generation::{self, section};
@@ -30,6 +31,8 @@ use crate::outcalls::{Asked, Home, Knowledge, Outcalls};
 use crate::place::{self, Place};
 use crate::stop::Stop;
 use crate::store;
+use crate::waiting::{News as WaitingNews, Waiting};
+use crate::web::{self, Served};
 
 /// Where the configuration came from, for reloads.
 #[derive(Clone, Debug)]
@@ -54,6 +57,12 @@ struct Service {
     home: Home,
     /// None without `[mail]`.
     mail: Option<Mail>,
+    /// None without `[web]`.
+    web: Option<Served>,
+    /// None without mailboxes in the configuration.
+    waiting: Option<Waiting>,
+    /// Ends with the service.
+    _feed: Option<Feed>,
     meters: Meters,
     readiness: Readiness,
     heartbeat: Option<Heartbeat>,
@@ -123,6 +132,7 @@ pub async fn run(
         }
         tokio::select! {
             () = service.transport.drive(&mut service.endpoint) => service.answer_all(),
+            news = waiting_news(&mut service.waiting) => service.on_waiting(news),
             Some((slot, news)) = service.keepers.news.recv() => service.on_news(slot, news),
             () = until(service.slots.next_timeout()) => service.slots.handle_timeout(Instant::now()),
             asked = service.home.asked() => service.on_asked(asked),
@@ -177,6 +187,16 @@ impl Service {
                 store.map(|store| Mail::start(settings, store, Arc::clone(&cells)))
             }
         };
+        let web = match web::settings(&config)? {
+            None => None,
+            Some(settings) => match store::open(&config).await? {
+                None => None,
+                Some(store) => Some(Served::start(settings, store, outcalls.clone(), Arc::clone(&cells)).await?),
+            },
+        };
+        let waiting = generation::waiting(&config, &own_addresses)?;
+        let feed = config.mailbox.as_ref().map(Feed::start);
+        let waiting = feed.as_ref().map(|feed| Waiting::start(feed, waiting, Arc::clone(&cells)));
         // Last of all: from here on there are processes.
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
@@ -194,6 +214,9 @@ impl Service {
             outcalls,
             home,
             mail,
+            web,
+            waiting,
+            _feed: feed,
             meters: Meters::new(cells),
             readiness,
             heartbeat,
@@ -238,8 +261,24 @@ impl Service {
     fn answer_all(&mut self) {
         let unix_secs = self.clock.read().unix_secs;
         while let Some(event) = self.endpoint.poll_event() {
-            // Every request is answered at once: nothing is left to be cancelled, and we ask nobody anything.
-            let Event::Request { tx, request, source } = event else { continue };
+            let (tx, request, source) = match (event, &mut self.waiting) {
+                (Event::Request { tx, request, source }, Some(waiting)) if request.method == Method::Subscribe => {
+                    let rules = (&self.desk.rules, &self.desk.seals);
+                    waiting.on_subscribe(&mut self.endpoint, (tx, &request, &source), rules, unix_secs);
+                    continue;
+                }
+                (Event::Request { tx, request, source }, _) => (tx, request, source),
+                (Event::Response { tx, response, .. }, Some(waiting)) => {
+                    waiting.on_response(&mut self.endpoint, tx, &response);
+                    continue;
+                }
+                (Event::Failed { tx, cause }, Some(waiting)) => {
+                    waiting.on_failed(&mut self.endpoint, tx, cause);
+                    continue;
+                }
+                // All else is answered at once: nothing is left to be cancelled.
+                _ => continue,
+            };
             let began = Instant::now();
             let answer = self.desk.answer(&request, &source, &mut self.slots, began, unix_secs);
             if let Some(mut response) = self.endpoint.response(tx, answer.status) {
@@ -249,6 +288,12 @@ impl Service {
                 self.endpoint.send_response(tx, response, began);
             }
             self.meters.on_answer(&request, &source, &answer, began.elapsed());
+        }
+    }
+
+    fn on_waiting(&mut self, news: WaitingNews) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.take(news, &mut self.endpoint);
         }
     }
 
@@ -337,17 +382,25 @@ impl Service {
         }
         let desk = generation::desk(&loaded.config, &own_addresses)?;
         let supervision = generation::supervision(&loaded.config)?;
+        let waiting = generation::waiting(&loaded.config, &own_addresses)?;
         let um = section(&loaded.config)?;
         let endpoint = generation::endpoint(&loaded.config, um);
         let mail = mail::settings(&loaded.config)?;
+        let web = web::settings(&loaded.config)?;
         if let Some(identity) = &um.identity {
             self.transport.set_tls(&generation::tls_identity(identity))?;
         }
         if let Some(running) = &self.mail {
             running.set(mail);
         }
+        if let (Some(running), Some(settings)) = (&self.web, web) {
+            running.set(settings);
+        }
         self.desk = desk;
         self.endpoint.set_options(endpoint);
+        if let Some(known) = &mut self.waiting {
+            known.set_options(&mut self.endpoint, waiting);
+        }
         self.slots.set_options(supervision, Instant::now());
         self.config = loaded.config;
         self.note_certificate();
@@ -385,7 +438,15 @@ impl Service {
 
 /// Whether workers may read this key; those of roles that happen to be in the same file they do not.
 fn is_for_workers(key: &str) -> bool {
-    !["edge.", "router."].iter().any(|table| key.starts_with(table))
+    !["edge.", "router.", "web."].iter().any(|table| key.starts_with(table))
+}
+
+/// What message waiting waits for, for ever without it.
+async fn waiting_news(waiting: &mut Option<Waiting>) -> WaitingNews {
+    match waiting {
+        Some(waiting) => waiting.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until then, for ever without a time.

@@ -185,6 +185,28 @@ fn of_called(method: Method, arrived: &Request, answer: &postern_sip::Response, 
 }
 
 #[tokio::test]
+async fn a_subscription_goes_through_to_the_service_and_its_notifications_come_back() {
+    let um = Service::start(Manner::free(5));
+    let router = Router::with(&[um.address], "mode = \"proxy\"").await;
+    router.until_options_say(200).await;
+    let mut gateway = Party::client();
+    let subscribe = request(Method::Subscribe, &router.uri("1001"), &[("Event", "message-summary")]);
+    let answer = gateway.send(subscribe.clone()).await.expect("an answer");
+    assert_eq!(answer.status.code(), 200);
+    let arrived = um.request(Method::Subscribe).await;
+    assert_eq!(arrived.headers.value("Postern-Origin"), Some("127.0.0.1 office 127.0.0.1"));
+
+    let notify = of_called(Method::Notify, &arrived, &answer, 1);
+    let came = exchange(&mut Party::client(), &mut gateway, notify).await;
+    assert_eq!(came.headers.value(HeaderName::CSeq), Some("1 NOTIFY"));
+    let refreshed = gateway.send(in_dialog(Method::Subscribe, &subscribe, &answer, 2)).await.expect("an answer");
+    assert_eq!(refreshed.status.code(), 200);
+    let seen = um.seen.lock().expect("alone");
+    let counts: Vec<_> = seen.iter().filter_map(|request| request.headers.value(HeaderName::CSeq)).collect();
+    assert_eq!(counts, ["1 SUBSCRIBE", "2 SUBSCRIBE"]);
+}
+
+#[tokio::test]
 async fn what_a_stranger_says_of_its_origin_is_written_over() {
     let house = house().await;
     let forged = [("Postern-Origin", "gw.example.test sealed 192.0.2.1")];

@@ -134,3 +134,18 @@ async fn in_single_hop_mode_the_active_worker_is_named() {
     tokio::time::sleep(std::time::Duration::from_millis(400)).await;
     assert_eq!(status(&router, "7000", &[]).await, 503);
 }
+
+#[tokio::test]
+async fn a_subscription_is_redirected_to_the_service_whatever_the_mode() {
+    let um = Service::start(Manner::free(5));
+    for mode in ["", "mode = \"single-hop\""] {
+        let router = Router::with(&[um.address], mode).await;
+        router.until_options_say(200).await;
+        let headers = [("Event", "message-summary")];
+        let answer = Party::client().ask(Method::Subscribe, &router.uri("1001"), &headers).await.expect("an answer");
+        assert_eq!(answer.status.code(), 302);
+        assert_eq!(contacts(&answer), [format!("sip:1001@{};transport=tcp 1000", um.address)], "{mode}");
+        let answer = Party::client().ask(Method::Subscribe, &router.uri("nobody"), &headers).await.expect("an answer");
+        assert_eq!(answer.status.code(), 404);
+    }
+}

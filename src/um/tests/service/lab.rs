@@ -26,6 +26,8 @@ pub struct Lab {
     pub directory: PathBuf,
     pub sip: SocketAddr,
     pub metrics: SocketAddr,
+    /// Further lines of the gateway.
+    pub gateway: String,
     calls: AtomicU32,
 }
 
@@ -67,11 +69,12 @@ impl Lab {
         // Both are held at once, so that they differ.
         let free = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
         let [sip, metrics] = free.map(|listener| listener.local_addr().expect("bound"));
-        Self { directory, sip, metrics, calls: AtomicU32::new(0) }
+        Self { directory, sip, metrics, gateway: String::new(), calls: AtomicU32::new(0) }
     }
 
     fn configuration(&self, calls_max: u32) -> String {
-        let (sip, metrics, directory) = (self.sip, self.metrics, self.directory.display());
+        let Self { sip, metrics, gateway, .. } = self;
+        let directory = self.directory.display();
         format!(
             r#"
 [um]
@@ -91,6 +94,7 @@ recordings = "file:recordings"
 [[gateway]]
 address = "127.0.0.1"
 dial_plan = "office"
+{gateway}
 [[dial_plan]]
 name = "office"
 pilots = ["7000"]

@@ -1,4 +1,4 @@
-//! A UM service over loopback, with processes that stand in for workers: redirects, failures, adoption, recycles.
+//! A UM service over loopback, with processes that stand in for workers: redirects, failures, adoption, recycles; message waiting.
 
 #[path = "../../../transport/tests/loopback/authority.rs"]
 mod authority;
@@ -7,6 +7,7 @@ mod lab;
 mod lives;
 mod secured;
 mod stand_in;
+mod waiting;
 
 /// Not a test of its own: a worker's process runs the rest of its life in here. Without being asked to, it only shows that
 /// nobody asked.
