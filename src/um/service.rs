@@ -27,7 +27,7 @@ use crate::launch::Launch;
 use crate::limits::{BEAT_INTERVAL, WATCH_INTERVAL};
 use crate::mail::{self, Mail};
 use crate::meters::{self, Meters};
-use crate::outcalls::{Asked, Home, Knowledge, Outcalls};
+use crate::outcalls::{Asked, Home, Knowledge};
 use crate::place::{self, Place};
 use crate::stop::Stop;
 use crate::store;
@@ -52,8 +52,7 @@ struct Service {
     desk: Desk,
     slots: Slots,
     keepers: Keepers,
-    /// Where outgoing calls are asked for.
-    outcalls: Outcalls,
+    /// Answers who asks for outgoing calls.
     home: Home,
     /// None without `[mail]`.
     mail: Option<Mail>,
@@ -180,19 +179,13 @@ impl Service {
             on_report: Arc::new(move |report| meters::on_report(&counted, &report)),
             ..TransportOptions::default()
         })?;
-        let mail = match mail::settings(&config)? {
+        let (mail, web) = (mail::settings(&config)?, web::settings(&config)?);
+        let store = if mail.is_some() || web.is_some() { store::open(&config).await? } else { None };
+        let mail = mail.zip(store.clone()).map(|(settings, store)| Mail::start(settings, store, Arc::clone(&cells)));
+        let (outcalls, home) = Home::new();
+        let web = match web.zip(store) {
+            Some((settings, store)) => Some(Served::start(settings, store, outcalls, Arc::clone(&cells)).await?),
             None => None,
-            Some(settings) => {
-                let store = store::open(&config).await?;
-                store.map(|store| Mail::start(settings, store, Arc::clone(&cells)))
-            }
-        };
-        let web = match web::settings(&config)? {
-            None => None,
-            Some(settings) => match store::open(&config).await? {
-                None => None,
-                Some(store) => Some(Served::start(settings, store, outcalls.clone(), Arc::clone(&cells)).await?),
-            },
         };
         let waiting = generation::waiting(&config, &own_addresses)?;
         let feed = config.mailbox.as_ref().map(Feed::start);
@@ -200,7 +193,6 @@ impl Service {
         // Last of all: from here on there are processes.
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
-        let (outcalls, home) = Home::new();
         let heartbeat = health.heartbeat(0);
         let mut telemetry = JoinSet::new();
         telemetry.spawn(postern_telemetry::serve(listener, metrics, health));
@@ -211,7 +203,6 @@ impl Service {
             desk,
             slots,
             keepers,
-            outcalls,
             home,
             mail,
             web,
