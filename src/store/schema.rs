@@ -124,9 +124,10 @@ const STEPS: &[&str] = &[
     END;
     -- What is left of a mailbox that is gone: that it is, until 1000 other changes have followed.
     CREATE TRIGGER mailbox_removed AFTER DELETE ON mailboxes BEGIN
-        DELETE FROM changes WHERE mailbox = OLD.id;
         INSERT INTO changes (mailbox, what, sequence)
-        VALUES (OLD.id, 'mailbox', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes));
+        VALUES (OLD.id, 'mailbox', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+        DELETE FROM changes WHERE mailbox = OLD.id AND what <> 'mailbox';
         DELETE FROM changes WHERE sequence <= (SELECT MAX(sequence) FROM changes) - 1000
             AND NOT EXISTS (SELECT 1 FROM mailboxes WHERE id = changes.mailbox);
     END;

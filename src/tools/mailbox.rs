@@ -29,7 +29,9 @@ enum Command {
     List(ListArgs),
     /// Give a mailbox another PIN, which unlocks it
     ResetPin(ResetPinArgs),
-    /// Unlock a mailbox after too many wrong PINs
+    /// Make the one-time link by which the owner of a mailbox sets the password of the web
+    Link(LinkArgs),
+    /// Unlock a mailbox after too many wrong PINs, or its sign-in on the web
     Unlock(UnlockArgs),
     /// Say where mail for the owner of a mailbox goes, and what it tells
     SetMail(SetMailArgs),
@@ -115,9 +117,20 @@ struct ResetPinArgs {
 }
 
 #[derive(clap::Args, Debug)]
+struct LinkArgs {
+    /// Address of the mailbox
+    address: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(clap::Args, Debug)]
 struct UnlockArgs {
     /// Address of the mailbox
     address: String,
+    /// Its sign-in on the web, not the phone
+    #[arg(long)]
+    web: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -173,6 +186,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Command::Add(args) => add(args).await,
         Command::List(args) => list(args).await,
         Command::ResetPin(args) => reset_pin(args).await,
+        Command::Link(args) => link(args).await,
         Command::Unlock(args) => unlock(args).await,
         Command::SetMail(args) => set_mail(args).await,
         Command::Export(args) => export(args).await,
@@ -227,16 +241,20 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
     };
     desk.tell_of_mail(&new.mail);
     let said = format!("Added mailbox {} of the dial plan {} for {}.", listed(&new.addresses), new.plan, new.name);
-    match store.add_mailbox(new).await {
-        Ok(_) => {}
+    let added = match store.add_mailbox(new).await {
+        Ok(added) => added,
         Err(AddError::Taken(address)) => {
             bail!("{address} belongs to another mailbox of the plan: `postern mailbox list` shows which")
         }
         Err(AddError::Addresses) => bail!("{}: leave out some --alias", AddError::Addresses),
         Err(AddError::Store(error)) => return Err(mend(error)),
-    }
+    };
     output::print_line(said)?;
     tell(&chosen)?;
+    // Last, and of no weight for what was done: another is made by `postern mailbox link`.
+    if let Some(link) = desk.link(&store, added).await? {
+        tell_link(&link)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -268,10 +286,26 @@ async fn reset_pin(args: ResetPinArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn link(args: LinkArgs) -> Result<ExitCode> {
+    let desk = Desk::open(&args.place.config)?;
+    let store = desk.existing_store().await?;
+    let mailbox = desk.find(&store, args.place.plan.as_deref(), &args.address).await?;
+    let Some(link) = desk.link(&store, mailbox.id).await? else {
+        bail!("{} has no [web], whose page a link leads to: name the UM service's file", args.place.config.display())
+    };
+    tell_link(&link)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn unlock(args: UnlockArgs) -> Result<ExitCode> {
     let desk = Desk::open(&args.place.config)?;
     let store = desk.existing_store().await?;
     let mailbox = desk.find(&store, args.place.plan.as_deref(), &args.address).await?;
+    if args.web {
+        store.unlock_web(mailbox.id).await.map_err(mend)?;
+        output::print_line(format_args!("{} may be signed in to on the web again.", called(&mailbox)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let Listed { wrong_pins, .. } = desk.look(&store, mailbox.id).await?;
     store.unlock(mailbox.id).await.map_err(mend)?;
     let was = match wrong_pins >= desk.pin_policy().attempts_max {
@@ -348,6 +382,11 @@ fn tell(chosen: &Chosen) -> Result<()> {
         let digits = chosen.pin.digits();
         output::print_line(format_args!("PIN {digits}: shown this once, and to be changed at the first call."))?;
     }
+    Ok(())
+}
+
+fn tell_link(link: &str) -> Result<()> {
+    output::print_line(format_args!("Link {link}: sets the password of the web, once, within a day."))?;
     Ok(())
 }
 

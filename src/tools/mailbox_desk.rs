@@ -70,6 +70,16 @@ impl Desk {
         }
     }
 
+    /// Makes the one-time link by which the owner of a mailbox sets the password of the web; none without `[web]`.
+    ///
+    /// # Errors
+    /// The mailbox has gone, or the store cannot.
+    pub(crate) async fn link(&self, store: &SqliteStore, mailbox: MailboxId) -> Result<Option<String>> {
+        let Some(web) = &self.config.web else { return Ok(None) };
+        let token = store.make_link(mailbox, jiff::Timestamp::now()).await.map_err(mend)?;
+        Ok(Some(format!("{}/#/link/{}", web.url, token.reveal())))
+    }
+
     /// Says so where mail would go nowhere.
     pub(crate) fn tell_of_mail(&self, mail: &MailSettings) {
         if mail.address.is_some() && self.config.mail.is_none() {

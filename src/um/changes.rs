@@ -64,12 +64,12 @@ async fn follow(
     loop {
         ticks.tick().await;
         match look(&store, &mut at, &changes).await {
-            Ok(()) => {
+            Ok(is_other) => {
                 if fault.take().is_some() {
                     tracing::info!("the store can be read again");
                 }
                 reading.send_if_modified(|known| {
-                    let is_news = matches!(known, Reading::Broken);
+                    let is_news = is_other || matches!(known, Reading::Broken);
                     *known = Reading::Works(Arc::clone(&store));
                     is_news
                 });
@@ -87,15 +87,15 @@ async fn follow(
     }
 }
 
-/// Tells what changed since `at`; nothing at the first look.
+/// Tells what changed since `at`; nothing at the first look. Whether it is another database than at the look before.
 async fn look(
     store: &SqliteStore,
     at: &mut Option<u64>,
     changes: &broadcast::Sender<Change>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let Some(from) = *at else {
         *at = Some(store.changes_since(u64::MAX).await?.1);
-        return Ok(());
+        return Ok(false);
     };
     let (new, reached) = store.changes_since(from).await?;
     *at = Some(reached);
@@ -103,7 +103,7 @@ async fn look(
         // Nobody listens: nobody need know.
         let _ = changes.send(change);
     }
-    Ok(())
+    Ok(reached < from)
 }
 
 async fn open(mailbox: &MailboxConfig) -> SqliteStore {

@@ -29,6 +29,14 @@ pub enum UmError {
     Held { path: PathBuf, pid: String },
     #[error("[mailbox]: {0}")]
     Store(#[from] postern_store::OpenError),
+    #[error("web.listen {address}: {error}; choose another, or end who holds this one")]
+    WebListen { address: SocketAddr, error: std::io::Error },
+    #[error("web.certificate: {0}")]
+    WebCertificate(#[from] postern_web::TlsError),
+    #[error("web.admin_token_file: {0}")]
+    WebAdministrator(#[from] postern_web::AdminTokenError),
+    #[error("[web] serves mailboxes, and there is no [mailbox]; add it, or take [web] out")]
+    WebWithoutMailboxes,
     #[error("mail.smtp: {0}")]
     MailServer(#[from] postern_mail::ServerError),
     #[error("mail.from {from:?}: {error}")]

@@ -29,6 +29,7 @@ mod store;
 mod story;
 mod waiting;
 mod waiting_store;
+mod web;
 
 pub use error::UmError;
 pub use launch::Launch;

@@ -27,11 +27,12 @@ use crate::launch::Launch;
 use crate::limits::{BEAT_INTERVAL, WATCH_INTERVAL};
 use crate::mail::{self, Mail};
 use crate::meters::{self, Meters};
-use crate::outcalls::{Asked, Home, Knowledge, Outcalls};
+use crate::outcalls::{Asked, Home, Knowledge};
 use crate::place::{self, Place};
 use crate::stop::Stop;
 use crate::store;
 use crate::waiting::{News as WaitingNews, Waiting};
+use crate::web::{self, Served};
 
 /// Where the configuration came from, for reloads.
 #[derive(Clone, Debug)]
@@ -51,15 +52,16 @@ struct Service {
     desk: Desk,
     slots: Slots,
     keepers: Keepers,
-    /// Where outgoing calls are asked for.
-    outcalls: Outcalls,
+    /// Answers who asks for outgoing calls.
     home: Home,
+    /// None without `[mail]`.
+    mail: Option<Mail>,
+    /// None without `[web]`.
+    web: Option<Served>,
     /// None without mailboxes in the configuration.
     waiting: Option<Waiting>,
     /// Ends with the service.
     _feed: Option<Feed>,
-    /// None without `[mail]`.
-    mail: Option<Mail>,
     meters: Meters,
     readiness: Readiness,
     heartbeat: Option<Heartbeat>,
@@ -177,20 +179,20 @@ impl Service {
             on_report: Arc::new(move |report| meters::on_report(&counted, &report)),
             ..TransportOptions::default()
         })?;
+        let (mail, web) = (mail::settings(&config)?, web::settings(&config)?);
+        let store = if mail.is_some() || web.is_some() { store::open(&config).await? } else { None };
+        let mail = mail.zip(store.clone()).map(|(settings, store)| Mail::start(settings, store, Arc::clone(&cells)));
+        let (outcalls, home) = Home::new();
+        let web = match web.zip(store) {
+            Some((settings, store)) => Some(Served::start(settings, store, outcalls, Arc::clone(&cells)).await?),
+            None => None,
+        };
         let waiting = generation::waiting(&config, &own_addresses)?;
         let feed = config.mailbox.as_ref().map(Feed::start);
         let waiting = feed.as_ref().map(|feed| Waiting::start(feed, waiting, Arc::clone(&cells)));
-        let mail = match mail::settings(&config)? {
-            None => None,
-            Some(settings) => {
-                let store = store::open(&config).await?;
-                store.map(|store| Mail::start(settings, store, Arc::clone(&cells)))
-            }
-        };
         // Last of all: from here on there are processes.
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
-        let (outcalls, home) = Home::new();
         let heartbeat = health.heartbeat(0);
         let mut telemetry = JoinSet::new();
         telemetry.spawn(postern_telemetry::serve(listener, metrics, health));
@@ -201,11 +203,11 @@ impl Service {
             desk,
             slots,
             keepers,
-            outcalls,
             home,
+            mail,
+            web,
             waiting,
             _feed: feed,
-            mail,
             meters: Meters::new(cells),
             readiness,
             heartbeat,
@@ -375,11 +377,15 @@ impl Service {
         let um = section(&loaded.config)?;
         let endpoint = generation::endpoint(&loaded.config, um);
         let mail = mail::settings(&loaded.config)?;
+        let web = web::settings(&loaded.config)?;
         if let Some(identity) = &um.identity {
             self.transport.set_tls(&generation::tls_identity(identity))?;
         }
         if let Some(running) = &self.mail {
             running.set(mail);
+        }
+        if let (Some(running), Some(settings)) = (&self.web, web) {
+            running.set(settings);
         }
         self.desk = desk;
         self.endpoint.set_options(endpoint);
@@ -423,7 +429,7 @@ impl Service {
 
 /// Whether workers may read this key; those of roles that happen to be in the same file they do not.
 fn is_for_workers(key: &str) -> bool {
-    !["edge.", "router."].iter().any(|table| key.starts_with(table))
+    !["edge.", "router.", "web."].iter().any(|table| key.starts_with(table))
 }
 
 /// What message waiting waits for, for ever without it.

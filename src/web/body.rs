@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::desk::Desk;
@@ -30,17 +31,24 @@ impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Body<T> {
         if !is_json {
             return Err(Problem::Unsupported);
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::BadRequest(without_values(&error)))
+        // What stands there may be a password: it is not repeated.
+        let bad = |what: &str| Problem::BadRequest(what.to_owned());
+        let json: Value = serde_json::from_slice(&bytes).map_err(|_| bad("it is no JSON"))?;
+        // A struct would be read from one too.
+        if has_array(&json) {
+            return Err(bad("it has an array where none is meant"));
+        }
+        serde_json::from_value(json).map(Self).map_err(|_| bad("a field is missing, unknown or of another kind"))
     }
 }
 
-/// Where the JSON is wrong. What stands there may be a password.
-fn without_values(error: &serde_json::Error) -> String {
-    let what = match error.classify() {
-        serde_json::error::Category::Data => "a field is missing, unknown or of another kind",
-        _ => "it is no JSON",
-    };
-    format!("{what} (line {}, column {})", error.line(), error.column())
+/// As deep as the parser lets JSON be.
+fn has_array(json: &Value) -> bool {
+    match json {
+        Value::Array(_) => true,
+        Value::Object(fields) => fields.values().any(has_array),
+        _ => false,
+    }
 }
 
 /// A field that may be absent, but is no null where its type has none.

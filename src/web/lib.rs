@@ -38,4 +38,4 @@ pub use events::News;
 pub use openapi::DOCUMENT;
 pub use options::{Clock, Options, Parts};
 pub use router::router;
-pub use service::{Source, Web, tls_config};
+pub use service::{Source, Tls, TlsError, Web, tls_config};

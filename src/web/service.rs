@@ -40,14 +40,19 @@ pub struct Web {
     _living: watch::Sender<()>,
 }
 
+/// How the services speak TLS.
+pub type Tls = Arc<ServerConfig>;
+
+/// Why a certificate cannot serve; the operator's fault.
+#[derive(Debug, thiserror::Error)]
+#[error("certificate and private key cannot serve: {0}")]
+pub struct TlsError(#[from] rustls::Error);
+
 /// TLS 1.2 and 1.3 with this chain (leaf first) and key.
 ///
 /// # Errors
 /// Chain and key do not belong together, or are of no use.
-pub fn tls_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
+pub fn tls_config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Tls, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -63,7 +68,7 @@ impl Web {
     /// The first address that cannot be bound, and why: the operator's fault, or another process's.
     pub async fn start(
         listen: &[SocketAddr],
-        tls: Arc<ServerConfig>,
+        tls: Tls,
         options: Options,
         parts: Parts,
     ) -> Result<Self, (SocketAddr, io::Error)> {
@@ -103,7 +108,7 @@ impl Web {
     }
 
     /// Another certificate, from the next connection on.
-    pub fn set_tls(&self, tls: Arc<ServerConfig>) {
+    pub fn set_tls(&self, tls: Tls) {
         self.tls.store(tls);
     }
 

@@ -77,8 +77,10 @@ async fn a_mailbox_that_is_removed_leaves_one_change_and_the_table_stays_small()
     let (_scratch, store, id) = alices_mailbox().await;
     message(&store, id).await;
     store.use_greeting(id, GreetingInUse::Own).await.unwrap();
+    let before = store.changes_since(0).await.unwrap().1;
     store.remove_mailbox(id).await.unwrap();
-    let (changes, newest) = store.changes_since(0).await.unwrap();
+    let (changes, newest) = store.changes_since(before).await.unwrap();
+    assert_eq!(store.changes_since(0).await.unwrap(), (changes.clone(), newest), "nothing else is left of it");
     assert_eq!(
         changes.iter().map(|change| (change.mailbox, change.what)).collect::<Vec<_>>(),
         [(id, Changed::Mailbox)]
