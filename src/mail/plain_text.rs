@@ -11,7 +11,8 @@ pub(crate) fn plain(text: &str, chars_max: usize) -> String {
             plain.push(' ');
             chars += 1;
         }
-        for c in word.chars() {
+        // What looks like an encoded word (RFC 2047) would be decoded by who reads it.
+        for c in word.replace("=?", "= ?").chars() {
             if chars + 1 >= chars_max {
                 plain.push('…');
                 return plain;
@@ -46,6 +47,11 @@ mod tests {
     fn what_hides_or_turns_letters_is_gone() {
         assert_eq!(plain("\u{202e}eve\u{202c} \u{2066}x\u{2069}\u{200f}", 80), "eve x");
         assert_eq!(plain("a\u{200b}b\u{feff}", 80), "a b");
+    }
+
+    #[test]
+    fn what_a_reader_would_decode_is_no_encoded_word_any_more() {
+        assert_eq!(plain("=?utf-8?q?a=0D=0Ab?=", 80), "= ?utf-8?q?a=0D=0Ab?=");
     }
 
     #[test]

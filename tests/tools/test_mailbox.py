@@ -95,6 +95,32 @@ def test_a_mailbox_is_added_with_a_pin_of_standard_input_which_is_never_shown(ma
     assert must_change(tmp_path) == 0
 
 
+def test_where_mail_goes_is_said_changed_and_taken_back(mailbox):
+    done = mailbox(*ALICE, "--mail", "alice@example.test")
+    assert "1001" in well(done) and "[mail]" in done.stderr, "nobody sends it yet, which is told"
+    [entry] = listed(mailbox)
+    assert entry["mail"] == "alice@example.test" and not entry["missed_call_mail"]
+    assert "missed calls" in well(mailbox("set-mail", "1001", "--missed-calls", "yes"))
+    well(mailbox("set-mail", "1001", "--mail", "a.ng@example.test"))
+    [entry] = listed(mailbox)
+    assert entry["mail"] == "a.ng@example.test" and entry["missed_call_mail"]
+    well(mailbox("set-mail", "1001", "--none"))
+    assert listed(mailbox)[0]["mail"] is None
+
+
+@pytest.mark.parametrize("address", ["alice", "alice@example.test\r\nBcc: eve@example.test", "<a@b.test>", "a@b.test,c@d.test"])
+def test_an_address_that_no_header_can_bear_is_refused(mailbox, address):
+    done = mailbox(*ALICE, "--mail", address)
+    assert done.returncode == 2 and "alice@example.test" in done.stderr
+    assert listed_or_none(mailbox) == []
+
+
+def listed_or_none(mailbox):
+    """The mailboxes; none where there is no store yet."""
+    done = mailbox("list", "--json")
+    return json.loads(done.stdout) if done.returncode == 0 else []
+
+
 def must_change(directory):
     with sqlite3.connect(directory / "postern.db") as database:
         return database.execute("SELECT pin_must_change FROM mailboxes").fetchone()[0]

@@ -29,7 +29,7 @@ async fn a_new_message_is_told_with_its_audio_attached() {
     let mail = house.taken().remove(0);
     let headers = headers(&mail);
     assert_eq!(header(&headers, "From"), "voicemail@pbx.example.test");
-    assert_eq!(header(&headers, "To"), "\"Alice Ng\" <alice@example.test>");
+    assert_eq!(header(&headers, "To").replace('"', ""), "Alice Ng <alice@example.test>");
     assert_eq!(header(&headers, "Subject"), "Voice message from Bob Okafor (+15551234567) (0:01)");
     assert_eq!(header(&headers, "Auto-Submitted"), "auto-generated");
     assert!(mail.contains("Received: Sunday, 29 March 2026, 01:30 (CET)"), "{mail}");
@@ -83,8 +83,8 @@ async fn no_caller_writes_a_header_or_a_part() {
             assert!(known.contains(&name) || name == "Content-Transfer-Encoding", "{line:?}");
             assert!(line.is_ascii() && !line.contains(['\0', '\u{1b}', '\n', '\r']), "{line:?}");
         }
-        header(&headers, "Subject");
-        assert_eq!(header(&headers, "To"), "\"Alice Ng\" <alice@example.test>");
+        assert!(!header(&headers, "Subject").contains("=?utf-8?q?Bob"), "a word that is decoded by who reads it");
+        assert_eq!(header(&headers, "To").replace('"', ""), "Alice Ng <alice@example.test>");
         assert_eq!(header(&headers, "From"), "voicemail@pbx.example.test");
         // The boundary opens two parts and ends the last one, whatever the caller is called.
         if let Some((_, boundary)) = header(&headers, "Content-Type").split_once("boundary=\"") {
