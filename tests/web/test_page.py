@@ -72,6 +72,14 @@ def test_who_is_locked_out_is_told_how_long(open_page, fake):
     expect(page.get_by_role("alert")).to_contain_text("Wait 10 minutes and try again")
 
 
+@pytest.mark.parametrize("complaints", [["ERR_FAILED", "Failed to fetch", "401 (Unauthorized)"]])
+def test_a_page_that_came_without_its_texts_says_so(open_page, service):
+    page = open_page()
+    page.route("**/texts.*.json", lambda route: route.abort())
+    page.reload()
+    expect(page.get_by_role("alert")).to_have_text("This page came incomplete. Load it again.")
+
+
 def test_a_one_time_link_sets_the_password_and_leaves_no_trace(open_page, service):
     link = service.one_time_link()
     page = open_page(link)
@@ -106,11 +114,11 @@ def test_a_weak_password_and_a_used_link_are_refused_with_their_remedies(open_pa
 
 
 def test_a_session_that_has_ended_leads_back_to_signing_in(inbox, fake):
+    await_that(lambda: fake.listeners, timeout=20.0, what="the page to listen")
     fake.end_sessions()
-    inbox.get_by_role("link", name="Greetings").click()
+    fake.mailbox.leave_message("1005", "Dan")
     expect(inbox.get_by_text("You were signed out.")).to_be_visible()
-    sign_in_heading = inbox.get_by_role("heading", name="Sign in")
-    expect(sign_in_heading).to_be_visible()
+    expect(inbox.get_by_role("heading", name="Sign in")).to_be_visible()
     expect(inbox.get_by_role("navigation", name="Main")).to_be_hidden()
 
 
@@ -229,6 +237,18 @@ def test_a_message_that_is_gone_meanwhile_is_said_to_be_gone(inbox, fake):
     button(inbox, "Delete: message from Dan").click()
     expect(inbox.get_by_text("This is no longer there.")).to_be_visible()
     expect(message(inbox, "Dan")).to_have_count(0)
+
+
+@pytest.mark.parametrize("complaints", [["401 (Unauthorized)", "404 (Not Found)"]])
+def test_audio_that_cannot_be_loaded_is_said_and_tried_again(inbox, fake):
+    id = fake.mailbox.leave_message("1005", "Dan")
+    expect(message(inbox, "Dan")).to_be_visible()
+    kept = fake.mailbox.messages.pop(id)
+    button(inbox, "Play the message from Dan").click()
+    expect(inbox.get_by_role("alert")).to_contain_text("The audio could not be loaded. Try again")
+    fake.mailbox.messages[id] = kept
+    play(inbox, "Dan")
+    expect(inbox.get_by_role("alert")).to_have_count(0)
 
 
 # Play on Phone

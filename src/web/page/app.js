@@ -25,7 +25,10 @@ let view = {};
 let shown = null;
 let isFirst = true;
 
-await setLanguage(navigator.language);
+await setLanguage(navigator.language).catch((error) => {
+  document.getElementById("broken").hidden = false;
+  throw error;
+});
 whenSignedOut(() => signedIn && leave(t("sign_in.signed_out")));
 window.addEventListener("hashchange", route);
 document.getElementById("sign-out").addEventListener("click", async () => {

@@ -1,5 +1,6 @@
 // A recording to listen to: play, seek by pointer or keys, speed, its waveform. One plays at a time.
 
+import { request } from "./api.js";
 import { tell } from "./notices.js";
 import { clock, spoken, stamp, t } from "./texts.js";
 
@@ -60,7 +61,12 @@ export function createPlayer({
   audio.addEventListener("play", () => showState(true));
   audio.addEventListener("pause", () => showState(false));
   audio.addEventListener("ended", () => showState(false));
-  audio.addEventListener("error", () => audio.getAttribute("src") && tell(failed, t("player.failed")));
+  audio.addEventListener("error", () => {
+    if (!audio.getAttribute("src")) return;
+    tell(failed, t("player.failed"));
+    // A player does not say why: should the session have ended, asking anything finds it out.
+    request("GET", "/session").catch(() => {});
+  });
   audio.addEventListener("timeupdate", () => {
     showPosition();
     // Seeking alone is not hearing.

@@ -11,15 +11,21 @@ let language = FALLBACK;
 let locale = FALLBACK;
 let texts = {};
 
-/** Loads the texts of a language, or of the nearest one there is. */
+/** Loads the texts of a language, or of the nearest one there is. Fails only where there are no texts at all. */
 export async function setLanguage(wanted) {
   const short = wanted.split("-")[0];
   const chosen = [wanted, short].find((name) => languages.includes(name)) ?? FALLBACK;
-  if (chosen !== language || Object.keys(texts).length === 0) {
-    const answer = await fetch(`/assets/texts.${chosen}.json`);
-    if (!answer.ok) throw new Error(`texts of ${chosen}: status ${answer.status}`);
-    texts = await answer.json();
-    language = chosen;
+  const hasNone = Object.keys(texts).length === 0;
+  if (chosen !== language || hasNone) {
+    try {
+      const answer = await fetch(`/assets/texts.${chosen}.json`);
+      if (!answer.ok) throw new Error(`texts of ${chosen}: status ${answer.status}`);
+      texts = await answer.json();
+      language = chosen;
+    } catch (error) {
+      // Another language than the mailbox's is better than none.
+      if (hasNone) throw error;
+    }
   }
   const [family] = language.split("-");
   locale = navigator.languages.find((name) => name.split("-")[0] === family) ?? language;
