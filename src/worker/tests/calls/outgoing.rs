@@ -218,7 +218,8 @@ async fn a_draining_worker_keeps_its_call_takes_no_other_and_tells_the_next_serv
     service.states(&[OrderState::Connecting, OrderState::Connected]).await;
     service.say(&ToWorker::Drain { elsewhere: Contacts::default() }).await;
     service.say(&ToWorker::Place(Box::new(Order { id: OrderId::new([9; 16]), ..order(&[]) }))).await;
-    phone.wait(Duration::from_secs(1)).await;
+    service.states(&[OrderState::Connecting, OrderState::Disconnected]).await;
+    phone.wait(Duration::from_millis(500)).await;
     assert_eq!(phone.ended, None, "the call goes on");
     let mut next = Service::greet(&lab).await;
     let mut told = Vec::new();
