@@ -102,6 +102,7 @@ fn plan(plan: &DialPlanConfig) -> dialplan::Plan {
         international_prefix: plan.international_prefix.clone(),
         domains: plan.domains.clone(),
         allow: plan.allow.clone(),
+        operator: plan.operator.clone(),
     }
 }
 

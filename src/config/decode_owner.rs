@@ -36,6 +36,8 @@ pub(crate) fn web(table: Table<'_>, reading: Reading<'_, '_>, listeners: &mut Ve
     let admin_tokens = table.or("admin_token_file", Vec::new(), |value| {
         reading.files.tokens_file(value.path(), forms::path(value)?, ADMIN_TOKENS_MAX)
     });
+    let (key, is_written) = (table.key("url"), table.has("url"));
+    table.close();
     let certificate = certificate?;
     let first = listen.first()?;
     let url = match written {
@@ -43,18 +45,17 @@ pub(crate) fn web(table: Table<'_>, reading: Reading<'_, '_>, listeners: &mut Ve
             if !certificate.material.covers(&host) {
                 let what = format!("{host} is not in {}", certificate.certificate.display());
                 let remedy = "browsers will refuse it: write a name of the certificate, or have the name added to it";
-                reading.notes.warn(&table.key("url"), what, remedy);
+                reading.notes.warn(&key, what, remedy);
             }
             Some(url)
         }
-        None if table.has("url") => None,
+        None if is_written => None,
         None => url_of(&certificate, first.port()),
     };
-    if url.is_none() && !reading.notes.faulty(&table.key("url")) {
+    if url.is_none() && !reading.notes.faulty(&key) {
         let what = format!("is missing, and {} names no host", certificate.certificate.display());
-        reading.notes.error(&table.key("url"), what, "write url = \"https://voicemail.example.test\"");
+        reading.notes.error(&key, what, "write url = \"https://voicemail.example.test\"");
     }
-    table.close();
     Some(WebConfig { listen, certificate, url: url?, admin_tokens })
 }
 

@@ -72,7 +72,11 @@ fn a_page_lacking_its_keys_is_refused_for_each_of_them() {
     refuses(&web("\"10.20.0.20:8444\"", "8444"), "57: web.listen", "is of type integer");
     refuses(&web("10.20.0.20:8444", "10.20.0.20:5063"), "57: web.listen", "is taken by um.tls[0] (line 15)");
     refuses(&web("10.20.0.20:8444", "10.20.0.20:5065"), "57: web.listen", "is taken by worker.slots[0]");
-    refuses(&web("listen", "lisen"), "57: web.lisen", "did you mean listen?");
+    refuses(
+        &format!("{CALL}{WEB}admin_tokens_file = \"x\"\n"),
+        "60: web.admin_tokens_file",
+        "did you mean admin_token_file?",
+    );
     refuses(&format!("{CALL}{WEB}url = \"http://um.example.test\"\n"), "60: web.url", "does not start with https://");
     warns(&format!("{CALL}{WEB}url = \"https://mail.example.test\"\n"), "60: web.url", "mail.example.test is not in");
 }
@@ -264,5 +268,5 @@ fn rules_on_what_may_be_called_are_prefixes_numbers_and_hosts() {
     refuses(&plan("allow = [\"9*\", \"9*\"]\n"), "51: dial_plan[0].allow[1]", "9* is there twice");
     warns(&plan("allow = [\"*\"]\n"), "51: dial_plan[0].allow[0]", "call everywhere at your expense");
     let calling = "target = \"sip:gw.example.test;transport=tls\"\noutcalls = true\n";
-    warns(&gateway(calling), "54: dial_plan[1]", "nothing may be called");
+    warns(&gateway(calling), "54: dial_plan[1].allow", "nothing may be called");
 }

@@ -6,6 +6,7 @@
 
 mod caller;
 mod dial_rule;
+mod dialling;
 mod diversion;
 mod history;
 pub mod limits;
@@ -22,6 +23,7 @@ mod service_status;
 
 pub use caller::Caller;
 pub use dial_rule::DialRule;
+pub use dialling::{DialRefusal, DialTarget};
 pub use onward::{Listeners, keeps_to_tls, towards};
 pub use origin::{ORIGIN_HEADER, Origin};
 pub use peer::{DiversionOrder, Gateway, Peer, Status};

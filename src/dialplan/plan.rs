@@ -30,6 +30,8 @@ pub struct Plan {
     pub domains: Vec<String>,
     /// What its users may call; empty is nothing.
     pub allow: Vec<DialRule>,
+    /// Where callers who ask for the operator are sent, as the configuration writes it; empty is nowhere.
+    pub operator: String,
 }
 
 /// What a mailbox number of a plan is.

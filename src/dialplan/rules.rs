@@ -132,6 +132,17 @@ impl Rules {
         self.options.gateways.iter().find(|gateway| gateway.label() == label)
     }
 
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &Gateway> {
+        self.options.gateways.iter()
+    }
+
+    /// Whether calls of this gateway may be of that plan.
+    pub(crate) fn leads_to(&self, gateway: &Gateway, plan: &str) -> bool {
+        let label = gateway.label();
+        gateway.plan == plan
+            || self.options.hunt_groups.iter().any(|group| group.gateway == label && group.plan == plan)
+    }
+
     /// The plan of a name. Cost: linear.
     pub fn plan(&self, name: &str) -> Option<&Plan> {
         self.options.plans.iter().find(|plan| plan.name == name)

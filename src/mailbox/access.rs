@@ -45,7 +45,7 @@ impl Access {
                 Stage::Listing
             }
         };
-        Self { owned: Owned { mailbox, messages: Vec::new() }, stage }
+        Self { owned: Owned { mailbox, messages: Vec::new(), is_attended: true }, stage }
     }
 
     /// Gives up what is still open, for the end of the call.

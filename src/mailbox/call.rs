@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use crate::access::Access;
 use crate::answering::Answering;
 use crate::conversation::Next;
-use crate::io::{Action, Event, Input, Kind, Start};
+use crate::io::{Action, Errand, Event, Input, Kind, Start};
 use crate::leaving::{Farewell, Leaving};
 use crate::line::{Line, Turn};
 use crate::logon::Logon;
 use crate::options::Options;
 use crate::outcome::{CallResult, EndOfCall};
 use crate::phrase::Phrase;
+use crate::placed::Placed;
 use crate::store_request::{Began, StoreAnswer};
 
 /// A call, from its answer to its end.
@@ -32,6 +33,7 @@ enum Part {
     Answering(Answering),
     Logon(Logon),
     Access(Box<Access>),
+    Placed(Placed),
     Leaving(Leaving),
 }
 
@@ -43,11 +45,14 @@ impl Call {
         let result = match kind {
             Kind::Answering { .. } => CallResult::MissedCall,
             Kind::SubscriberAccess => CallResult::UnauthenticatedPilot,
+            Kind::Placed { errand: Errand::RecordGreeting(_), .. } => CallResult::GreetingsRecording,
+            Kind::Placed { .. } => CallResult::PlayOnPhone,
         };
         let mut line = Line::new(options, start, result, now, wall);
         let part = match kind {
             Kind::Answering { mailbox, .. } => Part::Answering(Answering::begin(&mut line, mailbox, now)),
             Kind::SubscriberAccess => Part::Logon(Logon::begin(&mut line, now)),
+            Kind::Placed { mailbox, errand } => Part::Placed(Placed::begin(mailbox, errand, &mut line, now)),
         };
         Self { line, part }
     }
@@ -123,6 +128,7 @@ impl Call {
                 Part::Answering(answering) => answering.on(taken, &mut self.line, now),
                 Part::Logon(logon) => logon.on(taken, &mut self.line, now),
                 Part::Access(access) => access.on(taken, &mut self.line, now),
+                Part::Placed(placed) => placed.on(taken, &mut self.line, now),
                 Part::Leaving(leaving) => {
                     leaving.on(taken, &mut self.line, now);
                     Next::Stay
@@ -161,6 +167,10 @@ impl Call {
             Part::Logon(_) => farewell,
             Part::Access(access) => {
                 access.abandon(&mut self.line);
+                farewell
+            }
+            Part::Placed(placed) => {
+                placed.abandon(&mut self.line);
                 farewell
             }
             Part::Leaving(_) => return,

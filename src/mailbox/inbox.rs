@@ -17,6 +17,8 @@ pub(crate) struct Owned {
     pub(crate) mailbox: Box<Mailbox>,
     /// As they were listed when the call began, with what has changed since; deleted ones included.
     pub(crate) messages: Vec<Message>,
+    /// Somebody has shown to be there: by the PIN, or by a key of a call that we placed.
+    pub(crate) is_attended: bool,
 }
 
 impl Owned {
@@ -33,6 +35,10 @@ pub(crate) struct Inbox {
     /// Which of them.
     at: usize,
     stage: Stage,
+    /// There are no other messages to go to.
+    is_alone: bool,
+    /// The message was played to its end, and nobody was known to be there.
+    is_unattended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +76,17 @@ pub(crate) enum InboxNext {
 impl Inbox {
     /// Begins with the first of `list`; none for an empty one.
     pub(crate) fn begin(list: Vec<usize>, owned: &Owned, line: &mut Line, now: Instant) -> Option<Self> {
-        let mut inbox = Self { list, at: 0, stage: Stage::Header };
+        Self { list, at: 0, stage: Stage::Header, is_alone: false, is_unattended: false }.started(owned, line, now)
+    }
+
+    /// Begins with the one message that there is; none if there is none.
+    pub(crate) fn of_one(owned: &Owned, line: &mut Line, now: Instant) -> Option<Self> {
+        Self { list: vec![0], at: 0, stage: Stage::Header, is_alone: true, is_unattended: false }
+            .started(owned, line, now)
+    }
+
+    fn started(self, owned: &Owned, line: &mut Line, now: Instant) -> Option<Self> {
+        let mut inbox = self;
         inbox.message(owned)?;
         inbox.header(None, owned, line, now);
         Some(inbox)
@@ -123,10 +139,15 @@ impl Inbox {
         self.move_to(state, then, owned, line, now)
     }
 
-    /// A new message of which something was heard is a saved one from now on.
+    /// A new message of which something was heard is a saved one from now on, or from the first key on of somebody who
+    /// was not known to be there.
     fn heard(&mut self, then: Then, owned: &Owned, line: &mut Line, now: Instant) -> InboxNext {
         let is_new = self.message(owned).is_some_and(|message| message.state == MessageState::New);
-        if is_new && self.stage == Stage::Audio {
+        let was_heard = self.stage == Stage::Audio || self.is_unattended;
+        if is_new && was_heard && !owned.is_attended {
+            self.is_unattended = true;
+        } else if is_new && was_heard {
+            self.is_unattended = false;
             return self.move_to(MessageState::Saved, then, owned, line, now);
         }
         self.then(then, owned, line, now)
@@ -168,6 +189,8 @@ impl Inbox {
             Then::Menu(said) => return self.menu(said, line, now),
             Then::Back => return InboxNext::Back(None),
             Then::Operator => return InboxNext::Operator,
+            // Nobody expected others.
+            Then::Next(said) if self.is_alone => return InboxNext::Back(said),
             Then::Next(_) if self.at + 1 == self.list.len() => return InboxNext::Back(Some(Phrase::NoMoreMessages)),
             Then::Next(said) => {
                 self.at += 1;
@@ -183,11 +206,14 @@ impl Inbox {
         InboxNext::Stay
     }
 
-    fn menu(&mut self, said: Option<Phrase>, line: &mut Line, now: Instant) -> InboxNext {
+    pub(crate) fn menu(&mut self, said: Option<Phrase>, line: &mut Line, now: Instant) -> InboxNext {
         self.stage = Stage::Menu;
         let keys = line.options.keys.clone();
         let speech = said.into_iter().fold(line.speech(), Speech::sentence);
-        line.play(speech.menu(&keys.message, |_| false), Duration::ZERO, now);
+        let leads_nowhere = |command| {
+            self.is_alone && matches!(command, MessageCommand::Next | MessageCommand::Previous | MessageCommand::Back)
+        };
+        line.play(speech.menu(&keys.message, leads_nowhere), Duration::ZERO, now);
         InboxNext::Stay
     }
 

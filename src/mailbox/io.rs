@@ -6,7 +6,8 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::address::{Address, PlanName};
-use crate::id::{RecordingId, RequestId};
+use crate::id::{MessageId, RecordingId, RequestId};
+use crate::mailbox::GreetingKind;
 use crate::message::Caller;
 use crate::outcome::Outcome;
 use crate::prompt::Prompt;
@@ -34,6 +35,17 @@ pub enum Kind {
     /// Somebody called a pilot, to hear messages: asked for the mailbox number, unless the caller's number tells it,
     /// and for the PIN.
     SubscriberAccess,
+    /// We called a mailbox's owner, who asked for it and is not asked for the PIN.
+    Placed { mailbox: Address, errand: Errand },
+}
+
+/// What an owner wants of a call that we place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// To hear a message, and to say by keys what becomes of it. A new one stays new unless a key was pressed.
+    PlayMessage(MessageId),
+    PlayGreeting(GreetingKind),
+    RecordGreeting(GreetingKind),
 }
 
 /// Why a call comes to a mailbox (RFC 5806 section 4: the reason of a diversion).

@@ -30,6 +30,7 @@ mod options;
 mod outcome;
 mod phrase;
 mod pin;
+mod placed;
 mod prompt;
 mod speech;
 mod store;
@@ -42,7 +43,7 @@ pub use command::{
     ReviewCommand,
 };
 pub use id::{GreetingId, IdError, MailboxId, MessageId, RecordingId, RequestId};
-pub use io::{Action, Clip, Digit, EndOfRecording, Event, Input, Kind, PlaybackId, Reason, Start};
+pub use io::{Action, Clip, Digit, EndOfRecording, Errand, Event, Input, Kind, PlaybackId, Reason, Start};
 pub use key_map::{KeyMap, KeyMapError, Match, Menu};
 pub use language::{Language, language, recording};
 pub use mailbox::{GreetingInUse, GreetingKind, Mailbox, OwnQuota, Quota, RecordedGreeting, time_zone};

@@ -26,6 +26,10 @@ pub enum CallResult {
     SubscriberAccess,
     /// Nobody logged on.
     UnauthenticatedPilot,
+    /// We called a mailbox's owner, to play a message or a greeting.
+    PlayOnPhone,
+    /// We called a mailbox's owner, to record a greeting.
+    GreetingsRecording,
 }
 
 /// Who or what ended a call.

@@ -57,6 +57,16 @@ enum Path {
     Udp { local: SocketAddr, remote: SocketAddr },
 }
 
+impl Path {
+    /// Whether a response came back by the way that the request went.
+    fn is_of(&self, source: &Source) -> bool {
+        match self {
+            Path::Conn(conn) => source.conn == Some(*conn),
+            Path::Udp { remote, .. } => source.conn.is_none() && source.remote == *remote,
+        }
+    }
+}
+
 /// The request at one address.
 #[derive(Debug)]
 struct Attempt {
@@ -330,7 +340,7 @@ impl Endpoint {
         });
     }
 
-    pub(crate) fn on_response(&mut self, response: Response, source: Source, now: Instant) {
+    pub(crate) fn on_response(&mut self, mut response: Response, source: Source, now: Instant) {
         self.counters.responses_in += 1;
         let Some((tx, verdict)) = self.match_response(&response, &source, now) else {
             self.counters.stray_responses += 1;
@@ -341,6 +351,11 @@ impl Endpoint {
         }
         let deliver = matches!(verdict, OnResponse::AckAndDeliver | OnResponse::Deliver);
         let Some(client) = self.clients.get_mut(&tx) else { return };
+        // Nobody else than whom the request went to learns what a password hashes to.
+        if !client.attempt.as_ref().is_some_and(|attempt| attempt.path.is_of(&source)) {
+            response.headers.remove(HeaderName::WwwAuthenticate);
+            response.headers.remove(HeaderName::ProxyAuthenticate);
+        }
         if deliver && client.kind == Kind::Request {
             let elsewhere = response.status == StatusCode::SERVICE_UNAVAILABLE
                 && client.cancel == Cancel::No

@@ -149,6 +149,12 @@ pub const OFFER_ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Redirections followed for one call.
 pub const REDIRECTIONS_MAX: usize = 5;
 
+/// Challenges of one response that are looked at.
+pub const CHALLENGES_MAX: usize = 8;
+
+/// Longest challenge that is read, in bytes.
+pub const CHALLENGE_BYTES_MAX: usize = 2048;
+
 /// Targets tried for one call, over all redirections.
 pub const CALL_TARGETS_MAX: usize = 16;
 

@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub hang_up: Option<Option<Reason>>,
     /// The Call-ID is ours.
     pub we_called: bool,
+    /// What the INVITE that was answered proved who we are with.
+    pub shown: Vec<(HeaderName, String)>,
     /// The end was told to the role.
     ended: bool,
 }
@@ -179,6 +181,7 @@ impl Session {
             offer_again_at: None,
             hang_up: None,
             we_called,
+            shown: Vec::new(),
             ended: false,
         }
     }

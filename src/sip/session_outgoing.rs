@@ -14,12 +14,14 @@ use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::sdp_body::Body;
 use crate::session::{AnswerBy, Exchange, Phase, Session};
+use crate::session_challenge::Proof;
+use crate::session_hunting::Failed;
 use crate::session_incoming::RELIABLE;
 use crate::source::{Source, Transport};
 use crate::status::StatusCode;
 use crate::target::{Security, Target};
 use crate::uri::Uri;
-use crate::user_agent_io::{CallEvent, CallHandle, CommandError, EndCause, Invite};
+use crate::user_agent_io::{Alternative, CallEvent, CallHandle, CommandError, EndCause, Invite};
 use crate::user_agent_wire::{Purpose, Wire};
 
 /// An outgoing call before its answer.
@@ -36,22 +38,34 @@ pub(crate) struct Outgoing {
     redirections: usize,
     /// What may be tried next.
     targets: VecDeque<Uri>,
-    tried: Vec<Uri>,
-    secured: bool,
+    pub(crate) tried: Vec<Uri>,
+    pub(crate) secured: bool,
+    /// Other ways, should this one lead nowhere, and how many were tried.
+    pub(crate) alternatives: VecDeque<Alternative>,
+    pub(crate) alternatives_tried: usize,
+    /// Towards the next hop of the way under way.
+    pub(crate) proof: Proof,
     /// Why it was cancelled.
     cancelled: Option<EndCause>,
     last_refusal: Option<Box<Response>>,
 }
 
 impl Session {
-    /// Calls out.
+    /// Calls out, under this Call-ID if there is one.
     ///
     /// # Errors
     /// The target cannot be sent to; no call was made.
-    pub fn outgoing(wire: &mut Wire, call: CallHandle, invite: Invite, now: Instant) -> Result<Session, CommandError> {
+    pub fn outgoing(
+        wire: &mut Wire,
+        call: CallHandle,
+        invite: Invite,
+        call_id: Option<&str>,
+        now: Instant,
+    ) -> Result<Session, CommandError> {
         let mut request = Request::new(Method::Invite, invite.uri.clone());
         let user = invite.from.uri.user().map(|user| user.into_owned());
-        let (from_tag, call_id) = (wire.endpoint.draw_token(), wire.endpoint.draw_token());
+        let from_tag = wire.endpoint.draw_token();
+        let call_id = call_id.map_or_else(|| wire.endpoint.draw_token(), String::from);
         let headers = &mut request.headers;
         headers.push(HeaderName::MaxForwards, 70);
         headers.push(HeaderName::From, invite.from.with_param("tag", Some(&from_tag)));
@@ -78,6 +92,7 @@ impl Session {
         let contact = wire.options.contact_towards(&target, user.as_deref());
         request.headers.push(HeaderName::Contact, &contact);
         let secured = target.security == Security::Tls;
+        let hop = target.clone();
         let tx = wire.send(request.clone(), target, Purpose::Invite(call), now)?;
         let outgoing = Outgoing {
             tried: vec![request.uri.clone()],
@@ -90,6 +105,9 @@ impl Session {
             redirections: 0,
             targets: VecDeque::new(),
             secured,
+            alternatives: VecDeque::new(),
+            alternatives_tried: 0,
+            proof: Proof::new(invite.credentials, hop),
             cancelled: None,
             last_refusal: None,
         };
@@ -98,7 +116,7 @@ impl Session {
         Ok(session)
     }
 
-    fn calling(&mut self) -> Option<&mut Outgoing> {
+    pub(crate) fn calling(&mut self) -> Option<&mut Outgoing> {
         match &mut self.phase {
             Phase::Outgoing(outgoing) => Some(outgoing),
             _ => None,
@@ -192,6 +210,7 @@ impl Session {
         for early in &outgoing.early {
             wire.dialogs.remove(early.id());
         }
+        self.shown = outgoing.proof.lines_of(&outgoing.request);
         wire.dialogs.insert(dialog.id().clone(), self.call);
         self.dialog = Some(dialog);
         self.phase = Phase::Active;
@@ -231,6 +250,10 @@ impl Session {
     pub fn acknowledge(&mut self, wire: &mut Wire, tx: ClientTx, cseq: u32, sdp: Option<&str>, now: Instant) {
         let Some(dialog) = &self.dialog else { return };
         let mut ack = dialog.ack(cseq);
+        // RFC 3261 section 13.2.2.4: with the credentials of the INVITE.
+        for (name, value) in &self.shown {
+            ack.headers.push(name.clone(), value);
+        }
         if let Some(sdp) = sdp {
             ack.set_body("application/sdp", sdp);
         }
@@ -279,6 +302,10 @@ impl Session {
         if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.retry_with_longer_timer(wire, &response, now) {
             return;
         }
+        if self.answer_challenge(wire, &response, now) || self.try_next_alternative(wire, Failed::Refused(status), now)
+        {
+            return;
+        }
         let Some(outgoing) = self.calling() else { return };
         let mut stop = !outgoing.follow_redirects || status.code() >= 600;
         if status.is_redirection() && outgoing.follow_redirects {
@@ -306,7 +333,7 @@ impl Session {
         if let Some(cause) = outgoing.cancelled.take() {
             return self.finish(wire, cause);
         }
-        if self.try_next_target(wire, now) {
+        if self.try_next_target(wire, now) || self.try_next_alternative(wire, Failed::Unreachable(cause), now) {
             return;
         }
         let refusal = self.calling().and_then(|outgoing| outgoing.last_refusal.take());
@@ -324,6 +351,8 @@ impl Session {
                 continue;
             }
             outgoing.tried.push(uri.clone());
+            // Whoever is there now was not meant to have them.
+            outgoing.proof = Proof::default();
             let mut target = Target::new(sip.clone().for_request());
             if outgoing.secured {
                 target = target.secured();
@@ -336,7 +365,7 @@ impl Session {
     }
 
     /// Sends the INVITE anew: same call, next CSeq (RFC 3261 section 8.1.3.4).
-    fn invite_again(&mut self, wire: &mut Wire, uri: Option<Uri>, target: Target, now: Instant) -> bool {
+    pub(crate) fn invite_again(&mut self, wire: &mut Wire, uri: Option<Uri>, target: Target, now: Instant) -> bool {
         let call = self.call;
         let Some(outgoing) = self.calling() else { return false };
         for early in outgoing.early.drain(..) {
@@ -352,6 +381,7 @@ impl Session {
         let user = request.headers.from().ok().and_then(|from| from.uri.user().map(|user| user.into_owned()));
         let contact = wire.options.contact_towards(&target, user.as_deref());
         request.headers.set(HeaderName::Contact, &contact);
+        outgoing.proof.sign(&mut request, wire);
         let Ok(tx) = wire.send(request.clone(), target, Purpose::Invite(call), now) else { return false };
         outgoing.request = request;
         outgoing.tx = Some(tx);
@@ -373,7 +403,8 @@ impl Session {
         let expires = SessionExpires { secs: asked.max(floor), refresher: None };
         outgoing.request.headers.set(HeaderName::SessionExpires, expires);
         let secured = outgoing.secured;
-        let Some(target) = Target::of(&outgoing.request) else { return false };
+        let hop = outgoing.proof.hop().or_else(|| Target::of(&outgoing.request));
+        let Some(target) = hop else { return false };
         self.invite_again(wire, None, if secured { target.secured() } else { target }, now)
     }
 

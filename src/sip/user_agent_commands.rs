@@ -13,7 +13,7 @@ use crate::session::{Phase, Session};
 use crate::status::StatusCode;
 use crate::target::Target;
 use crate::user_agent::UserAgent;
-use crate::user_agent_io::{CallHandle, CommandError, EndCause, Invite, PingHandle};
+use crate::user_agent_io::{Alternative, CallEvent, CallHandle, CommandError, EndCause, Invite, PingHandle};
 use crate::user_agent_wire::Purpose;
 
 /// Each fails with [`CommandError`] when the call is gone or not in the state for it; then nothing was changed.
@@ -61,14 +61,56 @@ impl UserAgent {
     /// # Errors
     /// Nothing was sent, and there is no call.
     pub fn invite(&mut self, invite: Invite, now: Instant) -> Result<CallHandle, CommandError> {
+        let call = self.reserve();
+        self.invite_as(call, None, invite, Vec::new(), now)?;
+        Ok(call)
+    }
+
+    /// A handle for a call that will be made by [`invite_as`](Self::invite_as), or never.
+    pub fn reserve(&mut self) -> CallHandle {
+        CallHandle(self.next_handle())
+    }
+
+    /// Calls out under a reserved handle that no call has had, with a Call-ID of the role's if it gives one, and goes on
+    /// by the `alternatives`, in order, when the way before leads nowhere. They are one call to the caller: one Call-ID,
+    /// one time to ring.
+    ///
+    /// # Errors
+    /// Nothing was sent, by no way, and there is no call.
+    pub fn invite_as(
+        &mut self,
+        call: CallHandle,
+        call_id: Option<&str>,
+        invite: Invite,
+        alternatives: Vec<Alternative>,
+        now: Instant,
+    ) -> Result<(), CommandError> {
         if self.sessions.len() >= self.wire.options.calls_max {
             return Err(CommandError::TooMany);
         }
-        let call = CallHandle(self.next_handle());
-        let session = Session::outgoing(&mut self.wire, call, invite, now)?;
+        if self.sessions.contains_key(&call) {
+            return Err(CommandError::WrongState);
+        }
+        let mut ways = alternatives.into_iter();
+        let mut invite = invite;
+        let mut failed = 0;
+        let mut session = loop {
+            match Session::outgoing(&mut self.wire, call, invite.clone(), call_id, now) {
+                Ok(session) => break session,
+                Err(error) => {
+                    let Alternative { uri, target, credentials } = ways.next().ok_or(error)?;
+                    invite = Invite { uri, to: None, target: Some(target), credentials, ..invite };
+                    failed += 1;
+                }
+            }
+        };
+        session.set_alternatives(ways, failed);
         self.sessions.insert(call, session);
+        if failed > 0 {
+            self.wire.emit(CallEvent::Rerouted { call, at: failed });
+        }
         self.settle(call, now);
-        Ok(call)
+        Ok(())
     }
 
     /// Ends the call, whatever its state: 480, CANCEL, BYE, or the confirmation of the peer's BYE.

@@ -1,8 +1,10 @@
 //! What a user agent tells its role, and what the role may ask of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::digest::Credentials;
 use crate::header_name::HeaderName;
 use crate::io::{FailCause, SendError, ServerTx};
 use crate::message::{Request, Response};
@@ -30,6 +32,8 @@ pub enum CallEvent {
     Incoming { call: CallHandle, invite: Box<Request>, offer: Option<SessionDescription>, source: Source },
     /// An outgoing call rings, or is on its way.
     Progress { call: CallHandle, status: StatusCode },
+    /// An outgoing call goes by its next way: the alternative of this number, counted from 1.
+    Rerouted { call: CallHandle, at: usize },
     /// An outgoing call was answered.
     Answered { call: CallHandle },
     /// The peer acknowledged our answer.
@@ -157,6 +161,19 @@ pub struct Invite {
     pub ring_time: Duration,
     /// Whether redirections are followed.
     pub follow_redirects: bool,
+    /// What a challenge of the next hop is answered with; one from anywhere else, or after a redirection, is not.
+    pub credentials: Option<Arc<Credentials>>,
+}
+
+/// Another way for an outgoing call: tried when the one before answers 408 or 5xx, or not at all.
+#[derive(Clone, Debug)]
+pub struct Alternative {
+    /// The Request-URI, and To.
+    pub uri: Uri,
+    /// The next hop.
+    pub target: Target,
+    /// As [`Invite::credentials`].
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 /// Why a command was not carried out; nothing was changed.

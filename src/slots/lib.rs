@@ -19,7 +19,9 @@
 //! 5. ends with an error when it can never be ready, its ports taken for example: it is started again, ever later. What
 //!    passes, such as a full disk, it reports as not ready;
 //! 6. keeps its calls, and takes new ones, when no UM service is connected;
-//! 7. on SIGTERM drains and ends by itself; SIGINT and SIGHUP are not for it.
+//! 7. places the outgoing calls that it is told to, and hangs them up, draining or not; those that are over it remembers
+//!    for [`OUTCALL_MEMORY`](limits::OUTCALL_MEMORY), so that a UM service that comes later knows how they ended;
+//! 8. on SIGTERM drains and ends by itself; SIGINT and SIGHUP are not for it.
 //!
 //! **The UM service** connects (again after 100 ms), says hello, and asks [`Slots`] for everything else. A worker that has ended leaves its lock free: that,
 //! not the connection, tells the end of one that is not our child.
@@ -32,6 +34,9 @@ mod action;
 mod call_key;
 mod ledger;
 pub mod limits;
+mod order;
+mod outcalls;
+mod placing;
 mod recycle;
 mod seat;
 mod slot;
@@ -40,6 +45,8 @@ mod wire;
 
 pub use action::{Action, Cause, Door, Event, Options, Refused, State};
 pub use call_key::CallKey;
+pub use order::{NoOrderId, Order, OrderCause, OrderId, OrderPurpose, OrderReport, OrderState, OrderTarget, Progress};
+pub use outcalls::{NotPlaced, Outcall};
 pub use slot::{NoSuchSlot, Slot};
 pub use slots::Slots;
 pub use wire::{

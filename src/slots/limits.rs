@@ -61,3 +61,24 @@ pub const STABLE_TIME: Duration = Duration::from_secs(60);
 
 /// Events that wait to be polled; the oldest is lost beyond.
 pub const EVENTS_MAX: usize = 256;
+
+/// Longest text in an order of an outgoing call, in bytes; a dial string is no longer.
+pub const ORDER_TEXT_BYTES_MAX: usize = 512;
+
+/// Gateways that one order names.
+pub const ORDER_GATEWAYS_MAX: usize = 16;
+
+/// Outgoing calls that are remembered, those under way and those that are over.
+pub const OUTCALLS_MAX: usize = 4096;
+
+/// How long an outgoing call is remembered after its end.
+pub const OUTCALL_MEMORY: Duration = Duration::from_secs(600);
+
+/// A worker says by then that it has an order, or it is given up.
+pub const ORDER_TAKEN_TIME: Duration = Duration::from_secs(5);
+
+/// The time in which a mailbox may place no more than so many calls.
+pub const OUTCALL_HOUR: Duration = Duration::from_secs(3600);
+
+/// Times that outgoing calls were placed at, of all mailboxes together, that are remembered for an hour.
+pub const PLACINGS_MAX: usize = 65_536;

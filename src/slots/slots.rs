@@ -7,6 +7,7 @@ use crate::action::{Action, Cause, Door, Event, Options, Refused, State};
 use crate::call_key::CallKey;
 use crate::ledger::Ledger;
 use crate::limits::{CONTACTS_MAX, EVENTS_MAX, HUNG_MAX, SILENCE_MAX, STABLE_TIME, START_TIME, VERSION};
+use crate::outcalls::Outcalls;
 use crate::recycle::Recycling;
 use crate::seat::{Phase, Place, Seat, Worker};
 use crate::slot::Slot;
@@ -22,6 +23,7 @@ pub struct Slots {
     pub(crate) seats: [Seat; 2],
     pub(crate) active: Option<Slot>,
     pub(crate) ledger: Ledger,
+    pub(crate) outcalls: Outcalls,
     pub(crate) recycling: Option<Recycling>,
     /// A recycle that is wanted and has not begun.
     pub(crate) wish: Option<Cause>,
@@ -41,6 +43,7 @@ impl Slots {
             seats: [seat(), seat()],
             active: None,
             ledger: Ledger::default(),
+            outcalls: Outcalls::default(),
             recycling: None,
             wish: None,
             last_recycle: None,
@@ -110,6 +113,7 @@ impl Slots {
             }
             FromWorker::Hello { generation, .. } => {
                 self.ledger.begin_naming(slot);
+                self.outcalls.begin_naming(slot);
                 self.last_generation = self.last_generation.max(generation);
                 if let Some(worker) = self.seat_mut(slot).worker_mut() {
                     worker.generation = generation;
@@ -117,6 +121,7 @@ impl Slots {
             }
             FromWorker::CallBegan { call } => self.ledger.began(call, slot),
             FromWorker::CallEnded { call } => self.ledger.ended(&call, slot),
+            FromWorker::Order(report) => self.outcalls.handle_report(slot, report, now),
             FromWorker::Status(status) => self.on_status(slot, status, now),
             FromWorker::Story { .. } | FromWorker::RecentCalls { .. } => {}
         }
@@ -161,6 +166,7 @@ impl Slots {
         };
         self.tell(event);
         self.ledger.clear(slot);
+        self.outcalls.clear(slot, now);
         self.settle(now);
     }
 
@@ -174,7 +180,8 @@ impl Slots {
         // When nothing may start any more, an empty slot stays so.
         let waits = |seat: &&Seat| !(self.stopping && matches!(seat.place, Place::Empty { .. }));
         let seats = self.seats.iter().filter(waits).filter_map(Seat::next_timeout);
-        seats.chain(self.ledger.next_timeout()).chain(self.recycle_due()).min()
+        let calls = self.ledger.next_timeout().into_iter().chain(self.outcalls.next_timeout());
+        seats.chain(calls).chain(self.recycle_due()).min()
     }
 
     /// Work, in order.
@@ -305,6 +312,7 @@ impl Slots {
 
     fn on_status(&mut self, slot: Slot, mut status: Status, now: Instant) {
         self.ledger.end_naming(slot);
+        self.outcalls.end_naming(slot, now);
         status.contacts.tcp.truncate(CONTACTS_MAX);
         let calls = self.ledger.running(slot);
         let drains_until = status.draining_secs.map(|secs| {
@@ -337,6 +345,7 @@ impl Slots {
     /// Brings everything into the order that the present state demands; changes nothing when called again.
     pub(crate) fn settle(&mut self, now: Instant) {
         self.ledger.expire(now);
+        self.settle_outcalls(now);
         for slot in Slot::BOTH {
             self.settle_time(slot, now);
         }

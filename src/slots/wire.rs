@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call_key::CallKey;
 use crate::limits::{LINE_BYTES_MAX, RECENT_CALLS_MAX, RECENT_CALLS_PART_MAX, STORY_BYTES_MAX, STORY_PART_BYTES_MAX};
+use crate::order::{Order, OrderId, OrderReport};
 use crate::slot::Slot;
 
 /// From the UM service, or from `postern call`, to a worker.
@@ -26,6 +27,11 @@ pub enum ToWorker {
     Resume,
     /// End within [`RETIRE_TIME`](crate::limits::RETIRE_TIME): hang up what is left, recordings kept.
     Retire,
+    /// Place this call. Answered by `CallBegan` and `Order`, and by `Order` whenever it has come further; then
+    /// `CallEnded`. A second one of the same id changes nothing.
+    Place(Box<Order>),
+    /// Hang up an outgoing call; one that is not known, or over, stays as it is.
+    HangUp { order: OrderId },
     /// Tell what is known of the call with this Call-ID; answered by `Story`. Needs no `Hello` before it, and nor does the
     /// next.
     Story { question: u64, call: CallKey },
@@ -51,6 +57,8 @@ pub enum FromWorker {
     CallBegan { call: CallKey },
     /// Nothing of it is left to be done, its recording synced.
     CallEnded { call: CallKey },
+    /// How an outgoing call is. Said after `Hello` too, of each that is under way or was not long ago.
+    Order(OrderReport),
     /// A part of an answer; see [`story_parts`].
     Story {
         question: u64,
@@ -200,8 +208,20 @@ impl Lines {
 }
 
 /// The types of [`ToWorker`] and [`FromWorker`]; a line of another type comes from a later version.
-const TYPES: [&str; 9] =
-    ["hello", "drain", "resume", "retire", "story", "recent-calls", "status", "call-began", "call-ended"];
+const TYPES: [&str; 12] = [
+    "hello",
+    "drain",
+    "resume",
+    "retire",
+    "place",
+    "hang-up",
+    "story",
+    "recent-calls",
+    "status",
+    "call-began",
+    "call-ended",
+    "order",
+];
 
 fn decode<M: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<Option<M>, WireError> {
     #[derive(Deserialize)]

@@ -150,6 +150,10 @@ closed! {
     CallKind as "kind" {
         Answering = "answering",
         SubscriberAccess = "subscriber_access",
+        /// We called a mailbox's owner, to play a message or a greeting.
+        PlayOnPhone = "play_on_phone",
+        /// We called a mailbox's owner, to record a greeting.
+        GreetingsRecording = "greetings_recording",
     }
 
     /// What became of an INVITE.
@@ -164,6 +168,18 @@ closed! {
         Failed = "failed",
     }
 
+    /// What became of a call of ours.
+    OutgoingResult as "result" {
+        Answered = "answered",
+        /// By its owner, before it was answered.
+        HungUp = "hung_up",
+        Busy = "busy",
+        NoAnswer = "no_answer",
+        /// Nobody there, or no gateway.
+        Unavailable = "unavailable",
+        Other = "other",
+    }
+
     /// Who or what ended a call.
     CallEnd as "end" {
         CallerHungUp = "caller_hung_up",
@@ -172,6 +188,8 @@ closed! {
         InputsFailed = "inputs_failed",
         LogonFailed = "logon_failed",
         Refused = "refused",
+        /// An outgoing call rang too long.
+        NotAnswered = "not_answered",
         StoreFailed = "store_failed",
         CallTooLong = "call_too_long",
         /// No audio any more, or none from the start.
@@ -191,6 +209,8 @@ closed! {
         MissedCall = "missed_call",
         SubscriberAccess = "subscriber_access",
         UnauthenticatedPilot = "unauthenticated_pilot",
+        PlayOnPhone = "play_on_phone",
+        GreetingsRecording = "greetings_recording",
     }
 
     /// Something that happened in a mailbox.

@@ -2,8 +2,8 @@
 
 use crate::call_labels::{
     AudioWay, CallEnd, CallKind, CallRefusal, Codec, EdgeFailure, IceOutcome, Keying, LocalCandidate, MailboxEvent,
-    MailboxResult, MediaDrop, NoAudio, OfferResult, RecordFile, RecordingEnd, RemoteCandidate, RestartResult,
-    SipMethod, SipResult, SipTransport, Slot, StoreFailure, StoreRequest, TokenResult,
+    MailboxResult, MediaDrop, NoAudio, OfferResult, OutgoingResult, RecordFile, RecordingEnd, RemoteCandidate,
+    RestartResult, SipMethod, SipResult, SipTransport, Slot, StoreFailure, StoreRequest, TokenResult,
 };
 use crate::catalogue::{Definition, Kind};
 use crate::cell_set::cells;
@@ -49,6 +49,12 @@ cells! {
             "postern_worker_offers_total", "INVITEs that begin a call, by what became of them.";
         refusals: Counter<CallRefusal> =
             "postern_worker_refusals_total", "Calls not taken, by reason.";
+        outgoing_calls: Counter<OutgoingResult> =
+            "postern_worker_outgoing_calls_total", "Calls of ours that are over, by what became of them.";
+        gateways: OptionalGauge<()> =
+            "postern_worker_outgoing_gateways", "Gateways that calls may leave by.";
+        gateways_healthy: OptionalGauge<()> =
+            "postern_worker_outgoing_gateways_healthy", "Gateways that calls may leave by and that answer OPTIONS.";
         calls: Gauge<CallKind> =
             "postern_worker_calls", "Answered calls that have not ended, by what they are for.";
         calls_ended: Counter<(CallKind, CallEnd)> =

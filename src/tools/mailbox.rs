@@ -75,7 +75,8 @@ struct AddArgs {
     /// Where its owner lives, such as Europe/Berlin, for times of day [default: the plan's]
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Whom callers reach who ask for the operator: a number or user@host; "" is nobody [default: the plan's, at each call]
+    /// Whom callers reach who ask for the operator: a number or user@host that dial_plan.allow lets pass; "" is nobody
+    /// [default: the plan's, at each call]
     #[arg(long, value_name = "TARGET")]
     operator: Option<String>,
     /// Messages that it may hold [default: mailbox.quota_messages]
@@ -169,6 +170,8 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         bail!("there is no time zone {time_zone:?}: name one as the IANA does, such as Europe/Berlin, with --time-zone")
     };
     let language = args.language.unwrap_or_else(|| plan.language.clone());
+    let operator = args.operator.map(operator).transpose()?;
+    desk.judge_operator(&plan.name, operator.as_deref().unwrap_or_default())?;
     let mailbox = Mailbox {
         id: MailboxId::from_bytes([0; 16]),
         plan: PlanName(plan.name.clone()),
@@ -176,7 +179,7 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         name: owner_name(&args.name)?,
         language: desk.language(language)?,
         time_zone: zone,
-        operator: args.operator.map(operator).transpose()?,
+        operator,
         quota: OwnQuota { messages: args.quota_messages, audio_secs: args.quota_minutes.map(|minutes| minutes * 60) },
         greeting: GreetingInUse::Standard,
         recorded: Vec::new(),

@@ -53,6 +53,19 @@ impl Desk {
         self.store().await
     }
 
+    /// Whether callers of this plan may be transferred there; "" is nobody, which is well.
+    ///
+    /// # Errors
+    /// The plan's rules do not allow it.
+    pub(crate) fn judge_operator(&self, plan: &str, operator: &str) -> Result<()> {
+        match self.rules.transfer(plan, operator) {
+            Err(refusal) if !operator.is_empty() => {
+                bail!("{operator:?} cannot be the operator: {refusal}; allow it by dial_plan.allow of {plan}")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The plan of this name; without a name, the only one.
     ///
     /// # Errors

@@ -132,6 +132,7 @@ impl IdlePhone {
 
     async fn invite(&mut self, from: &NameAddr, uri: &Uri) -> Result<Outcome> {
         let invite = Invite {
+            credentials: None,
             uri: uri.clone(),
             target: None,
             from: from.clone(),

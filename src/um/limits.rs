@@ -46,3 +46,9 @@ pub(crate) const CHANGES_WAITING_MAX: usize = 4_096;
 
 /// Questions to the store that wait; a SUBSCRIBE beyond gets a 503, a look at a mailbox comes later.
 pub(crate) const STORE_QUESTIONS_MAX: usize = 512;
+
+/// Questions about outgoing calls that wait; beyond, whoever asks waits.
+pub(crate) const CALL_QUESTIONS_MAX: usize = 256;
+
+/// Changes of outgoing calls that a listener may be behind.
+pub(crate) const CALL_CHANGES_MAX: usize = 256;

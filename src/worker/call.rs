@@ -17,7 +17,8 @@ use postern_media::session::Session;
 use postern_sip::offer_answer::OfferAnswer;
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::{CallHandle, EndCause, TransferProgress};
-use postern_telemetry::call_labels::RestartResult;
+use postern_slots::{Order, OrderState};
+use postern_telemetry::call_labels::{CallKind, RestartResult};
 use postern_turn::client::ClientCredentials;
 use tokio::sync::mpsc;
 
@@ -27,6 +28,7 @@ use crate::clips::ClipReader;
 use crate::limits;
 use crate::media::{Command, MediaCall, MediaEvent, RecordingEnd};
 use crate::meters::request_label;
+use crate::outgoing::conversation;
 use crate::records::CallRecord;
 use crate::shared::{PlanSettings, Shared};
 
@@ -46,6 +48,8 @@ pub(crate) struct Arrival {
     pub(crate) arrived: Instant,
     /// What is to be said of it already.
     pub(crate) record: Box<CallRecord>,
+    /// What it was placed for; `None`: it came.
+    pub(crate) order: Option<Box<Order>>,
 }
 
 impl Arrival {
@@ -94,7 +98,7 @@ pub(crate) struct Call {
     /// The peer wants our offer, or waits for our answer, once ICE has gathered again.
     pub(crate) owed: Option<crate::call_setup::Owed>,
     mailbox: Option<postern_mailbox::Call>,
-    established: bool,
+    pub(crate) established: bool,
     /// ICE has a way for RTP, or there is none.
     way_known: bool,
     deposit: Option<Deposit>,
@@ -106,7 +110,7 @@ pub(crate) struct Call {
     beside: mpsc::UnboundedReceiver<Beside>,
     tell_beside: mpsc::UnboundedSender<Beside>,
     bye_waits: bool,
-    sip_over: bool,
+    pub(crate) sip_over: bool,
     dtmf_by_rtp: bool,
     on_hold: bool,
 }
@@ -206,7 +210,11 @@ impl Call {
         match message {
             ToCall::Established => {
                 self.established = true;
-                self.end.began(&self.shared.meters, &self.arrival.decision.purpose);
+                let kind = match &self.arrival.decision.purpose {
+                    Purpose::CallAnswering { .. } => CallKind::Answering,
+                    Purpose::SubscriberAccess { .. } => CallKind::SubscriberAccess,
+                };
+                self.end.began(&self.shared.meters, kind);
                 self.begin();
             }
             ToCall::Answer(answer) => {
@@ -241,11 +249,13 @@ impl Call {
                 self.end.cause.get_or_insert(cause);
                 return self.hang_up_input().await;
             }
-            ToCall::Leave => {
-                self.end.leaving = true;
+            ToCall::Leave | ToCall::HangUp => {
+                self.end.leaving = matches!(message, ToCall::Leave);
                 self.say(FromCall::HangUp).await;
                 return self.hang_up_input().await;
             }
+            // Before the answer alone, when nobody listens here.
+            ToCall::Progress(_) | ToCall::Rerouted(_) | ToCall::Answered => {}
         }
         self.act().await;
     }
@@ -255,7 +265,7 @@ impl Call {
     }
 
     /// Lets the voice mail logic begin, once the call is acknowledged and media agreed on.
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         if self.session.is_none() || self.mailbox.is_some() || !self.established || self.waits_for_answer {
             return;
         }
@@ -270,7 +280,9 @@ impl Call {
                 Some(mailbox) => Kind::Answering { mailbox, reason: reason(decision.reason) },
                 None => Kind::SubscriberAccess,
             },
-            Purpose::SubscriberAccess { .. } => Kind::SubscriberAccess,
+            Purpose::SubscriberAccess { .. } => {
+                self.arrival.order.as_deref().map_or(Kind::SubscriberAccess, conversation)
+            }
         };
         let known = match &decision.purpose {
             Purpose::SubscriberAccess { mailbox: Some(mailbox) } => address(mailbox),
@@ -413,7 +425,7 @@ impl Call {
     }
 
     /// Carries out what the logic wants.
-    async fn act(&mut self) {
+    pub(crate) async fn act(&mut self) {
         while let Some(action) = self.mailbox.as_mut().and_then(postern_mailbox::Call::poll) {
             self.carry_out(action).await;
         }
@@ -480,7 +492,8 @@ impl Call {
     }
 
     /// Gives everything back and waits for the media's last word.
-    async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
+        self.tell_progress(OrderState::Disconnected).await;
         if self.bye_waits {
             self.say(FromCall::ConfirmBye).await;
         } else if !self.sip_over {

@@ -43,6 +43,8 @@ pub(crate) struct CallEnd {
     pub(crate) way_lost: bool,
     /// The worker ends.
     pub(crate) leaving: bool,
+    /// The final response to an INVITE of ours.
+    pub(crate) sip_status: Option<u16>,
 }
 
 impl Default for CallEnd {
@@ -60,17 +62,14 @@ impl Default for CallEnd {
             edge_died: false,
             way_lost: false,
             leaving: false,
+            sip_status: None,
         }
     }
 }
 
 impl CallEnd {
-    /// The caller acknowledged the answer.
-    pub(crate) fn began(&mut self, meters: &Meters, purpose: &Purpose) {
-        let kind = match purpose {
-            Purpose::CallAnswering { .. } => CallKind::Answering,
-            Purpose::SubscriberAccess { .. } => CallKind::SubscriberAccess,
-        };
+    /// The answer was acknowledged.
+    pub(crate) fn began(&mut self, meters: &Meters, kind: CallKind) {
         if self.kind.replace(kind).is_none() {
             meters.call_began(kind);
             meters.offered(OfferResult::Answered);
@@ -80,7 +79,8 @@ impl CallEnd {
     fn offer_result(&self) -> OfferResult {
         match (&self.kind, &self.cause) {
             (Some(_), _) => OfferResult::Answered,
-            (None, Some(EndCause::Cancelled)) => OfferResult::Cancelled,
+            (None, Some(EndCause::Cancelled | EndCause::NoAnswer | EndCause::Ours)) => OfferResult::Cancelled,
+            (None, Some(EndCause::Refused(_))) => OfferResult::Rejected,
             (None, _) => OfferResult::Failed,
         }
     }
@@ -102,6 +102,10 @@ impl CallEnd {
                 _,
             ) => DropCause::SignallingLost,
             (_, Some(outcome)) => end_label(outcome.end),
+            (Some(EndCause::Refused(_)), None) => DropCause::Refused,
+            (Some(EndCause::NoAnswer), None) => DropCause::NotAnswered,
+            (Some(EndCause::Unreachable(_)), None) => DropCause::SignallingLost,
+            (Some(EndCause::Ours), None) if self.kind.is_none() => DropCause::Finished,
             (Some(EndCause::Peer | EndCause::Cancelled), None) => DropCause::CallerHungUp,
             // Without media the voice mail logic never begins, and the call is hung up.
             (Some(EndCause::Ours), None) => DropCause::MediaLost,
@@ -134,10 +138,12 @@ impl Call {
         let answered_at = end.answered_at.unwrap_or_else(Instant::now);
         record.setup = answered_at.saturating_duration_since(self.arrival.arrived);
         record.offer_result = Some(end.offer_result());
-        record.status = Some(match &end.cause {
-            Some(EndCause::Cancelled) => StatusCode::REQUEST_TERMINATED.code(),
-            _ => StatusCode::OK.code(),
-        });
+        record.status = match &end.cause {
+            Some(EndCause::Cancelled) => Some(StatusCode::REQUEST_TERMINATED.code()),
+            Some(EndCause::Refused(response)) => Some(response.status.code()),
+            _ if end.kind.is_none() && self.arrival.order.is_some() => None,
+            _ => Some(StatusCode::OK.code()),
+        };
         record.drop_cause = Some(end.drop_cause());
         if let Some(outcome) = &end.outcome {
             record.kind = Some(result_label(&outcome.result));
@@ -161,7 +167,8 @@ impl Call {
         }
         match end.kind {
             Some(kind) => shared.meters.call_ended(kind, &record, end.closed.as_deref()),
-            None => shared.meters.offered(end.offer_result()),
+            None if self.arrival.order.is_none() => shared.meters.offered(end.offer_result()),
+            None => {}
         }
         shared.records.write(&record);
         shared.stories.end(&record, end.closed.as_deref());

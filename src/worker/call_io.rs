@@ -2,12 +2,19 @@
 
 use postern_sip::StatusCode;
 use postern_sip::sdp::SessionDescription;
-use postern_sip::user_agent_io::{EndCause, TransferProgress};
+use postern_sip::user_agent_io::{Alternative, EndCause, Invite, TransferProgress};
+use postern_slots::Progress;
 
 /// What signalling tells a call.
 #[derive(Debug)]
 pub(crate) enum ToCall {
     Established,
+    /// Our call rings, or is on its way.
+    Progress(StatusCode),
+    /// Our call goes by its next way, counted from 0 for the first.
+    Rerouted(usize),
+    /// Our call was answered, and that was acknowledged.
+    Answered,
     Offer(Box<SessionDescription>),
     OfferWanted,
     OfferWithdrawn,
@@ -24,11 +31,17 @@ pub(crate) enum ToCall {
     Ended(EndCause),
     /// The worker ends: hang up.
     Leave,
+    /// Who ordered the call wants it to end.
+    HangUp,
 }
 
 /// What a call asks of signalling.
 #[derive(Debug)]
 pub(crate) enum FromCall {
+    /// Place the call.
+    Invite(Box<Placing>),
+    /// The outgoing call has come this far.
+    Progress(Progress),
     Answer(String),
     Reject {
         status: StatusCode,
@@ -43,4 +56,12 @@ pub(crate) enum FromCall {
     ConfirmBye,
     /// Nothing more will be asked; the call's resources are free.
     Done,
+}
+
+/// An INVITE of ours, and where it goes next.
+#[derive(Debug)]
+pub(crate) struct Placing {
+    pub(crate) call_id: String,
+    pub(crate) invite: Invite,
+    pub(crate) alternatives: Vec<Alternative>,
 }

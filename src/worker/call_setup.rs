@@ -57,6 +57,14 @@ impl Relays {
     }
 }
 
+/// What a call's media begins with.
+pub(crate) struct Ground {
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) with_ice: bool,
+    /// RTCP may share RTP's port from the start.
+    pub(crate) mux: bool,
+}
+
 /// Why a call is not taken.
 pub(crate) struct Refused {
     pub(crate) status: StatusCode,
@@ -65,7 +73,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, warning: None, retry_after_secs: Some(1) }
     }
 
@@ -101,6 +109,21 @@ impl Call {
             .offer
             .as_ref()
             .is_some_and(|offer| offer.media.iter().find(|media| media.is_audio()).is_some_and(|media| media.rtcp_mux));
+        let ground = Ground { address, with_ice, mux };
+        let mut call = Self::open(shared, arrival, negotiation, ground, commands).await?;
+        call.answer().await?;
+        Ok(call)
+    }
+
+    /// Takes ports and a place on a media thread, and finds our candidates where ICE is wanted.
+    pub(crate) async fn open(
+        shared: Arc<Shared>,
+        arrival: Arrival,
+        negotiation: OfferAnswer,
+        ground: Ground,
+        commands: mpsc::Sender<(CallHandle, FromCall)>,
+    ) -> Result<Self, Refused> {
+        let Ground { address, with_ice, mux } = ground;
         let pair = shared.ports.lease(address).map_err(|_| Refused::busy())?;
         let sockets = [pair.rtp.local_addr(), pair.rtcp.local_addr()];
         let mut pairs = vec![pair];
@@ -116,6 +139,7 @@ impl Call {
         let relays = if with_ice { Relays::of(&shared, &arrival.seat()).await } else { Relays::default() };
         let credentials = with_ice.then(|| shared.edges.credentials(&arrival.seat()));
         let settings = with_ice.then(|| ice_settings(&arrival, mux, &bound, relays.servers));
+        let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| Refused::busy())?;
         let opening = Opening { sockets: bound, leases, ice: settings, seed };
         let (media, events) = shared.media.open(opening).map_err(|_| Refused::busy())?;
@@ -125,7 +149,6 @@ impl Call {
         if with_ice {
             call.gather().await;
         }
-        call.answer().await?;
         Ok(call)
     }
 
@@ -172,7 +195,7 @@ impl Call {
 
     /// Our addresses, candidates and will for an offer or answer.
     /// Whoever has no ICE reads the default candidate alone, which is a relayed one only with `names_relay`.
-    fn local(&self, direction: Direction, names_relay: bool) -> Local {
+    pub(crate) fn local(&self, direction: Direction, names_relay: bool) -> Local {
         let default = |component: Component, socket: SocketAddr| {
             let description = self.description.as_ref().filter(|_| names_relay);
             description.and_then(|description| description.default_of(component)).unwrap_or(socket)

@@ -15,6 +15,8 @@ mod media_call;
 mod media_thread;
 pub mod meters;
 mod monitor;
+mod orders;
+mod outgoing;
 mod playback;
 pub mod ports;
 mod process;
@@ -29,6 +31,7 @@ mod slot;
 mod start;
 pub mod story;
 mod tokens;
+mod trunks;
 
 pub use process::{RunError, run};
 pub use signalling::Duty;

@@ -89,3 +89,9 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two times that deleted messages are forgotten.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long a gateway may take to answer anything at all to a call or question of ours before the next one is tried.
+pub const GATEWAY_ANSWER_TIME: Duration = Duration::from_secs(4);
+
+/// Between two questions to a gateway how it is.
+pub const GATEWAY_PING_INTERVAL: Duration = Duration::from_secs(20);

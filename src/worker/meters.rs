@@ -11,9 +11,10 @@ use postern_media::codec::Codec;
 use postern_media::report::{DropReason, NoAudio, Report};
 use postern_sip::trace::{Gist, Traced};
 use postern_sip::{Transport, UserAgent};
+use postern_slots::OrderCause;
 use postern_telemetry::WorkerCells;
 use postern_telemetry::call_labels::{
-    self as labels, AudioWay, CallEnd, CallKind, IceOutcome, OfferResult, RestartResult,
+    self as labels, AudioWay, CallEnd, CallKind, IceOutcome, OfferResult, OutgoingResult, RestartResult,
 };
 use postern_transport::Report as TransportReport;
 
@@ -70,6 +71,25 @@ impl Meters {
     /// What became of an INVITE that would begin a call.
     pub fn offered(&self, result: OfferResult) {
         self.0.offers.add(result, 1);
+    }
+
+    /// A call that was ordered of us is over.
+    pub fn outgoing_ended(&self, cause: OrderCause, answered: bool) {
+        let result = match cause {
+            _ if answered => OutgoingResult::Answered,
+            OrderCause::None => OutgoingResult::HungUp,
+            OrderCause::Busy => OutgoingResult::Busy,
+            OrderCause::NoAnswer => OutgoingResult::NoAnswer,
+            OrderCause::Unavailable => OutgoingResult::Unavailable,
+            OrderCause::Other => OutgoingResult::Other,
+        };
+        self.0.outgoing_calls.add(result, 1);
+    }
+
+    /// Gateways that calls may leave by: those that answer, and all.
+    pub fn read_gateways(&self, (healthy, all): (usize, usize)) {
+        self.0.gateways.set((), all as u64);
+        self.0.gateways_healthy.set((), healthy as u64);
     }
 
     /// A call was answered.
@@ -236,6 +256,8 @@ pub fn result_label(result: &CallResult) -> labels::MailboxResult {
         CallResult::MissedCall => labels::MailboxResult::MissedCall,
         CallResult::SubscriberAccess => labels::MailboxResult::SubscriberAccess,
         CallResult::UnauthenticatedPilot => labels::MailboxResult::UnauthenticatedPilot,
+        CallResult::PlayOnPhone => labels::MailboxResult::PlayOnPhone,
+        CallResult::GreetingsRecording => labels::MailboxResult::GreetingsRecording,
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) unix_origin: (Instant, Duration),
     /// No media for so long ends a call.
     pub(crate) media_timeout: Duration,
+    /// A call of ours that is not answered for so long ends.
+    pub(crate) ring_time: Duration,
     pub(crate) plans: HashMap<String, Arc<PlanSettings>>,
     pub(crate) meters: Meters,
     pub(crate) records: RecordSink,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postern_dialplan::{Decision, Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
+use postern_dialplan::{Decision, DialTarget, Listeners, Refusal, Rules, Seals, keeps_to_tls, towards};
+use postern_sip::io::FailCause;
 use postern_sip::sdp::SessionDescription;
-use postern_sip::user_agent_io::CallHandle;
+use postern_sip::user_agent_io::{CallHandle, EndCause};
 use postern_sip::user_agent_options::Availability;
-use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, Uri, UserAgent};
-use postern_slots::{CallKey, RecentCall};
+use postern_sip::{CallEvent, HeaderName, NameAddr, Request, SipUri, Source, StatusCode, UserAgent};
+use postern_slots::{CallKey, Order, OrderCause, OrderId, Progress, RecentCall};
 use postern_telemetry::call_labels::OfferResult;
 use postern_telemetry::labels::State;
 use postern_transport::Transport;
@@ -18,13 +19,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::call::{Arrival, Call};
-use crate::call_io::{FromCall, ToCall};
+use crate::call_io::{FromCall, Placing, ToCall};
 use crate::limits;
 use crate::monitor::Monitor;
+use crate::outgoing::{self, Departure};
 use crate::records::CallRecord;
 use crate::shared::Shared;
 use crate::slot::{self, Desk, Wanted};
 use crate::story::Listed;
+use crate::trunks::Trunks;
 
 /// Whether a worker takes calls.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,8 +56,12 @@ impl Duty {
 struct Running {
     inbox: mpsc::Sender<ToCall>,
     call_id: String,
-    /// Where the peer is, for a transfer to a bare number.
-    peer: std::net::IpAddr,
+    /// Where the peer is, for a transfer to a bare number; not known of one that we called.
+    peer: Option<std::net::IpAddr>,
+    /// The dial plan that says where it may be transferred.
+    plan: String,
+    /// What it was placed for; `None`: it came.
+    order: Option<OrderId>,
     /// Signalling has ended it.
     is_over: bool,
 }
@@ -65,6 +72,8 @@ pub(crate) struct Signalling {
     pub(crate) agent: UserAgent,
     pub(crate) rules: Arc<Rules>,
     pub(crate) seals: Seals,
+    /// Gateways that calls may leave by.
+    pub(crate) trunks: Trunks,
     pub(crate) shared: Arc<Shared>,
     pub(crate) monitor: Monitor,
     pub(crate) calls_max: usize,
@@ -93,8 +102,8 @@ impl Signalling {
                     leaving = leaves.then(Instant::now);
                     self.on_duty(leaves, &mut calls);
                 }
-                turn = turn(&mut self.desk) => self.on_turn(turn),
-                _ = look.tick() => self.shared.meters.read(&self.agent, &self.shared.ports),
+                turn = turn(&mut self.desk) => self.on_turn(turn, &commands, &mut calls),
+                _ = look.tick() => self.look(),
             }
             while let Some(event) = self.agent.poll_event() {
                 self.on_event(event, &commands, &mut calls);
@@ -113,6 +122,16 @@ impl Signalling {
                 let _ = tokio::task::spawn_blocking(move || shared.records.close()).await;
                 return;
             }
+        }
+    }
+
+    /// What is done about once a second.
+    fn look(&mut self) {
+        self.shared.meters.read(&self.agent, &self.shared.ports);
+        self.shared.meters.read_gateways(self.trunks.count());
+        // Who takes no more orders need not know.
+        if *self.duty.borrow() == Duty::Serving {
+            self.trunks.ask(&mut self.agent, Instant::now());
         }
     }
 
@@ -135,7 +154,12 @@ impl Signalling {
         }
     }
 
-    fn on_turn(&mut self, turn: slot::Turn) {
+    fn on_turn(
+        &mut self,
+        turn: slot::Turn,
+        commands: &mpsc::Sender<(CallHandle, FromCall)>,
+        calls: &mut HashMap<CallHandle, Running>,
+    ) {
         let Some(desk) = &mut self.desk else { return };
         match desk.on_turn(turn) {
             Some(Wanted::CallsMax(calls_max)) => self.calls_max = calls_max,
@@ -152,8 +176,44 @@ impl Signalling {
                 let calls: Vec<_> = self.shared.stories.list().into_iter().map(recent).collect();
                 desk.tell_recent_calls(peer, question, &calls);
             }
+            Some(Wanted::Place(order)) => self.place(order, commands, calls),
+            Some(Wanted::HangUp(order)) => {
+                if let Some(running) = calls.values().find(|running| running.order == Some(order)) {
+                    // A call whose inbox is full ends by itself.
+                    let _ = running.inbox.try_send(ToCall::HangUp);
+                }
+            }
             None => {}
         }
+    }
+
+    /// Places a call as ordered, or says at once that it comes to nothing.
+    fn place(
+        &mut self,
+        order: Box<Order>,
+        commands: &mpsc::Sender<(CallHandle, FromCall)>,
+        calls: &mut HashMap<CallHandle, Running>,
+    ) {
+        let (id, call_id) = (order.id, order.id.to_string());
+        let serving = *self.duty.borrow() == Duty::Serving && calls.len() < self.calls_max;
+        let plan = self.shared.plans.get(&order.plan).filter(|_| serving).cloned();
+        let ways = plan.as_ref().map_or(Vec::new(), |plan| self.trunks.choose(&order, plan.security.needs_tls()));
+        let Some(plan) = plan.filter(|_| !ways.is_empty()) else {
+            tracing::warn!(call = %id, plan = %order.plan, serving, "an outgoing call has no gateway to leave by");
+            self.shared.meters.outgoing_ended(OrderCause::Unavailable, false);
+            if let Some(desk) = &mut self.desk {
+                desk.on_progress(id, Progress::over(OrderCause::Unavailable, None));
+                desk.on_ended(&call_id);
+            }
+            return;
+        };
+        let handle = self.agent.reserve();
+        let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
+        let running = Running { inbox, call_id, peer: None, plan: order.plan.clone(), order: Some(id), is_over: false };
+        calls.insert(handle, running);
+        self.load.send_replace(calls.len());
+        let departure = Departure { handle, order, plan, ways };
+        tokio::spawn(outgoing::run(Arc::clone(&self.shared), departure, commands.clone(), messages));
     }
 
     fn on_event(
@@ -182,12 +242,11 @@ impl Signalling {
                 }
                 (call, ToCall::Ended(cause))
             }
-            CallEvent::Progress { .. }
-            | CallEvent::Answered { .. }
-            | CallEvent::TransferDeclined { .. }
-            | CallEvent::ConnectionLost { .. }
-            | CallEvent::Request { .. }
-            | CallEvent::Pong { .. } => return,
+            CallEvent::Progress { call, status } => (call, ToCall::Progress(status)),
+            CallEvent::Rerouted { call, at } => (call, ToCall::Rerouted(at)),
+            CallEvent::Answered { call } => (call, ToCall::Answered),
+            CallEvent::TransferDeclined { .. } | CallEvent::ConnectionLost { .. } | CallEvent::Request { .. } => return,
+            CallEvent::Pong { ping, outcome } => return self.trunks.on_pong(ping, &outcome),
         };
         let Some(running) = calls.get(&call) else { return };
         if running.inbox.try_send(message).is_err() {
@@ -249,9 +308,18 @@ impl Signalling {
             call_id: call_id.clone(),
             arrived,
             record: Box::new(record),
+            order: None,
         };
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
-        calls.insert(call, Running { inbox, call_id: call_id.clone(), peer: source.remote.ip(), is_over: false });
+        let running = Running {
+            inbox,
+            call_id: call_id.clone(),
+            peer: Some(source.remote.ip()),
+            plan: arrival.decision.plan.clone(),
+            order: None,
+            is_over: false,
+        };
+        calls.insert(call, running);
         self.load.send_replace(calls.len());
         if let Some(desk) = &mut self.desk {
             desk.on_began(&call_id);
@@ -303,6 +371,22 @@ impl Signalling {
         let agent = &mut self.agent;
         // The call's own events tell it what became of a command.
         let _ = match command {
+            FromCall::Invite(placing) => {
+                let Placing { call_id, invite, alternatives } = *placing;
+                let placed = agent.invite_as(call, Some(&call_id), invite, alternatives, now);
+                if let (Err(error), Some(running)) = (&placed, calls.get(&call)) {
+                    tracing::warn!(call = %call_id, %error, "an outgoing call cannot be placed");
+                    let _ = running.inbox.try_send(ToCall::Ended(EndCause::Unreachable(FailCause::Transport)));
+                }
+                placed
+            }
+            FromCall::Progress(progress) => {
+                let order = calls.get(&call).and_then(|running| running.order);
+                if let (Some(order), Some(desk)) = (order, &mut self.desk) {
+                    desk.on_progress(order, progress);
+                }
+                Ok(())
+            }
             FromCall::Answer(sdp) => agent.answer(call, &sdp, now),
             FromCall::Reject { status, warning, retry_after_secs } => {
                 let warning = warning.map(|text| (HeaderName::Warning, text));
@@ -315,8 +399,10 @@ impl Signalling {
             FromCall::RefuseOffer => agent.refuse_offer(call, &[], now),
             FromCall::Reoffer(sdp) => agent.reoffer(call, &sdp, now),
             FromCall::Refer(target) => {
-                let peer = calls.get(&call).map(|running| running.peer);
-                let asked = transfer_target(&target, peer).map(|target| agent.refer(call, &target, None, now));
+                let asked = calls
+                    .get(&call)
+                    .and_then(|running| transfer_target(&self.rules, running, &target))
+                    .map(|target| agent.refer(call, &target, None, now));
                 if !matches!(asked, Some(Ok(())))
                     && let Some(running) = calls.get(&call)
                 {
@@ -351,13 +437,25 @@ async fn turn(desk: &mut Option<Desk>) -> slot::Turn {
     }
 }
 
-/// A SIP URI as it is, or a number at the peer's own host.
-fn transfer_target(target: &str, peer: Option<std::net::IpAddr>) -> Option<NameAddr> {
-    if target.starts_with("sip:") || target.starts_with("sips:") {
-        return NameAddr::parse(&format!("<{target}>"));
+/// Where a call may be transferred: a SIP URI, or a number at the peer's own host.
+fn transfer_target(rules: &Rules, running: &Running, operator: &str) -> Option<NameAddr> {
+    match rules.transfer(&running.plan, operator) {
+        Ok(DialTarget::Number(number)) => {
+            let host = postern_sip::host::Host::from(running.peer?);
+            Some(NameAddr::new(SipUri::new(host).with_user(&number)))
+        }
+        Ok(DialTarget::User { user, host, secure }) => {
+            let mut uri = SipUri::new(host).with_user(&user);
+            uri.secure = secure;
+            Some(NameAddr::new(uri))
+        }
+        Err(refusal) => {
+            // What stands in the way is the operator's to mend: the mailbox was given this target.
+            let plan = &running.plan;
+            tracing::warn!(%plan, "a caller is not transferred to the operator: {refusal}; see dial_plan.allow");
+            None
+        }
     }
-    let host = postern_sip::host::Host::from(peer?);
-    Uri::parse(&format!("sip:{target}@{host}")).and_then(|uri| NameAddr::parse(&format!("<{uri}>")))
 }
 
 /// One call from its INVITE to its record.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use postern_dialplan::Listeners;
 use postern_sip::host::Host;
 use postern_slots::{
-    CallKey, Contacts, FromWorker, Lines, Readiness, RecentCall, Slot, Status, ToWorker, encode,
+    CallKey, Contacts, FromWorker, Lines, Order, OrderId, Progress, Readiness, RecentCall, Slot, Status, ToWorker,
+    encode,
     limits::{HEARTBEAT, VERSION},
     recent_calls_parts, story_parts,
 };
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::limits;
+use crate::orders::Orders;
 use crate::signalling::Duty;
 
 /// The place that a worker is started in.
@@ -119,6 +121,10 @@ pub(crate) enum Wanted {
     Story { peer: u64, question: u64, call: CallKey },
     /// Name the calls that stories can be told of.
     RecentCalls { peer: u64, question: u64 },
+    /// Place a call; it counts already.
+    Place(Box<Order>),
+    /// Hang up an outgoing call.
+    HangUp(OrderId),
 }
 
 /// All connections to a worker's socket, and what is told to them.
@@ -130,6 +136,7 @@ pub(crate) struct Desk {
     duty: watch::Sender<Duty>,
     store_writable: watch::Receiver<bool>,
     calls: BTreeSet<CallKey>,
+    orders: Orders,
     beat: Interval,
     began: Instant,
     draining: Option<Instant>,
@@ -159,6 +166,7 @@ impl Desk {
             duty,
             store_writable,
             calls: BTreeSet::new(),
+            orders: Orders::default(),
             beat,
             began: Instant::now(),
             draining: None,
@@ -207,12 +215,25 @@ impl Desk {
             ToWorker::Drain { elsewhere } => self.set_duty(Duty::Draining { elsewhere: listeners(elsewhere) }),
             ToWorker::Resume => self.set_duty(Duty::Serving),
             ToWorker::Retire => self.set_duty(Duty::Leaving),
+            ToWorker::Place(order) => self.on_order(order),
+            ToWorker::HangUp { order } => Some(Wanted::HangUp(order)),
         }
     }
 
     fn set_duty(&self, duty: Duty) -> Option<Wanted> {
         duty.set(&self.duty);
         None
+    }
+
+    fn on_order(&mut self, order: Box<Order>) -> Option<Wanted> {
+        let now = Instant::now();
+        if !self.orders.take(&order, now) {
+            return None;
+        }
+        self.on_began(order.id.call_key().as_str());
+        let report = self.orders.report(order.id, now)?;
+        self.tell(&FromWorker::Order(report));
+        Some(Wanted::Place(order))
     }
 
     fn on_hello(&mut self, id: u64) {
@@ -223,8 +244,9 @@ impl Desk {
             pid: std::process::id(),
         };
         let began = self.calls.iter().map(|call| FromWorker::CallBegan { call: call.clone() });
-        let lines: Vec<u8> =
-            std::iter::once(hello).chain(began).chain([self.status()]).flat_map(|message| line(&message)).collect();
+        let orders = self.orders.reports(Instant::now()).into_iter().map(FromWorker::Order);
+        let said = std::iter::once(hello).chain(began).chain(orders).chain([self.status()]);
+        let lines: Vec<u8> = said.flat_map(|message| line(&message)).collect();
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.greeted = true;
             send(&mut self.peers, id, lines);
@@ -254,6 +276,13 @@ impl Desk {
             if self.calls.is_empty() && self.draining.is_some() {
                 self.tell_status();
             }
+        }
+    }
+
+    /// An outgoing call has come this far.
+    pub(crate) fn on_progress(&mut self, order: OrderId, progress: Progress) {
+        if let Some(report) = self.orders.advance(order, progress, Instant::now()) {
+            self.tell(&FromWorker::Order(report));
         }
     }
 

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use postern_config::{
-    Config, DialPlanConfig, KeyMapSource, MailboxConfig, RecordingsLocation, SipIdentity, StoreLocation, WorkerConfig,
+    Config, DialPlanConfig, GatewayConfig, GatewayStatus, KeyMapSource, MailboxConfig, RecordingsLocation, SipIdentity,
+    SipTransport, StoreLocation, WorkerConfig,
 };
 use postern_dialplan::Security;
 use postern_mailbox::{KeyMap, Options, PinPolicy, Quota};
 use postern_media::dtls::DtlsIdentity;
 use postern_sip::UserAgent;
+use postern_sip::digest::Credentials;
 use postern_sip::host::Host;
 use postern_sip::offer_answer_capabilities::Codec;
 use postern_sip::options::EndpointOptions;
@@ -39,6 +41,7 @@ use crate::shared::{PlanSettings, Shared};
 use crate::signalling::{Duty, Signalling};
 use crate::slot::{Desk, Seat, SeatError};
 use crate::story::Stories;
+use crate::trunks::{Trunk, Trunks};
 
 /// Why a worker does not start; the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +153,7 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
             .map_err(|error| StartError::Edges(error.to_string()))?,
         unix_origin: (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         media_timeout: Duration::from_secs(worker.media_timeout_secs.into()),
+        ring_time: Duration::from_secs(worker.ring_secs.into()),
         plans: plans(config, mailbox)?,
         meters: Meters::new(Arc::clone(&cells)),
         records: RecordSink::start(&worker.records, Arc::clone(&cells)).map_err(StartError::Records)?,
@@ -174,6 +178,7 @@ pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Resul
         agent: UserAgent::new(agent_options(config, worker, slot), seed),
         rules,
         seals: config.seals(),
+        trunks: Trunks::new(trunks(config)),
         shared: Arc::clone(&shared),
         monitor,
         calls_max: config.um.as_ref().map_or(usize::MAX, |um| um.max_calls as usize),
@@ -345,6 +350,25 @@ fn plans(config: &Config, mailbox: &MailboxConfig) -> Result<HashMap<String, Arc
         },
     };
     Ok(config.dial_plans.iter().map(|plan| (plan.name.clone(), Arc::new(settings(plan)))).collect())
+}
+
+/// The gateways that calls may leave by.
+fn trunks(config: &Config) -> Vec<Trunk> {
+    let trunk = |gateway: &GatewayConfig| {
+        let target = gateway.target.as_ref().filter(|_| gateway.outcalls)?;
+        Some(Trunk {
+            label: gateway.peer.to_string(),
+            uri: target.uri()?,
+            secured: target.transport == SipTransport::Tls,
+            symmetric: gateway.symmetric_rtp,
+            credentials: gateway
+                .credentials
+                .as_ref()
+                .and_then(|login| Credentials::new(&login.username, login.password.expose()))
+                .map(Arc::new),
+        })
+    };
+    config.gateways.iter().filter(|gateway| gateway.status == GatewayStatus::Enabled).filter_map(trunk).collect()
 }
 
 fn key_map(source: &KeyMapSource) -> Result<KeyMap, StartError> {

@@ -2,8 +2,9 @@
 
 use postern_slots::limits::{CALL_KEY_CHARS_MAX, LINE_BYTES_MAX, RECENT_CALLS_MAX, STORY_BYTES_MAX, VERSION};
 use postern_slots::{
-    CallKey, Contacts, FromWorker, Lines, NamedPort, Readiness, RecentCall, Slot, Status, ToWorker, WireError, encode,
-    recent_calls_parts, story_parts,
+    CallKey, Contacts, FromWorker, Lines, NamedPort, Order, OrderCause, OrderId, OrderPurpose, OrderReport, OrderState,
+    OrderTarget, Progress, Readiness, RecentCall, Slot, Status, ToWorker, WireError, encode, recent_calls_parts,
+    story_parts,
 };
 
 fn status() -> Status {
@@ -27,6 +28,8 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::Drain { elsewhere: Contacts::default() },
         ToWorker::Resume,
         ToWorker::Retire,
+        ToWorker::Place(Box::new(order())),
+        ToWorker::HangUp { order: order().id },
         ToWorker::Story { question: 9, call: CallKey::of("a\"b\n@c") },
         ToWorker::RecentCalls { question: 10 },
     ]
@@ -39,9 +42,28 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::Status(Status { draining_secs: Some(0), ..Status::default() }),
         FromWorker::CallBegan { call: CallKey::of("x@y") },
         FromWorker::CallEnded { call: CallKey::of("x@y") },
+        FromWorker::Order(report(Progress { state: OrderState::Alerted, cause: None, sip_status: Some(180) })),
+        FromWorker::Order(report(Progress::over(OrderCause::NoAnswer, Some(480)))),
         FromWorker::Story { question: 9, text: "INVITE →\n".into(), more: false },
         FromWorker::RecentCalls { question: 10, calls: vec![recent("a"), recent("b")], more: false },
     ]
+}
+
+fn order() -> Order {
+    Order {
+        id: OrderId::new([7; 16]),
+        mailbox: "01J".into(),
+        plan: "office".into(),
+        number: "1001".into(),
+        purpose: OrderPurpose::PlayMessage { message: "01K".into() },
+        target: OrderTarget::Number("+4930123456".into()),
+        dialled: "030 123456".into(),
+        gateways: vec!["gw1.example.test".into(), "10.20.0.9".into()],
+    }
+}
+
+fn report(progress: Progress) -> OrderReport {
+    OrderReport { order: order().id, mailbox: "01J".into(), age_secs: 9, over_secs: 0, progress }
 }
 
 fn recent(call_id: &str) -> RecentCall {
@@ -72,6 +94,14 @@ fn the_wire_form_is_what_it_was() {
     assert_eq!(String::from_utf8(line).unwrap(), expected);
     let line = encode(&ToWorker::Hello { version: 1, calls_max: 100 }).unwrap();
     assert_eq!(String::from_utf8(line).unwrap(), "{\"type\":\"hello\",\"version\":1,\"calls-max\":100}\n");
+    let line = encode(&ToWorker::Place(Box::new(order()))).unwrap();
+    let expected = concat!(
+        r#"{"type":"place","id":"07070707070707070707070707070707","mailbox":"01J","plan":"office","number":"1001","#,
+        r#""purpose":{"do":"play-message","message":"01K"},"target":{"number":"+4930123456"},"#,
+        r#""dialled":"030 123456","gateways":["gw1.example.test","10.20.0.9"]}"#,
+        "\n"
+    );
+    assert_eq!(String::from_utf8(line).unwrap(), expected);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod addresses;
 mod admission;
 mod any_message;
+mod dialling;
 mod mailbox;
 mod seals;
 mod support;

@@ -39,6 +39,7 @@ pub fn plan(name: &str, pilot: &str) -> Plan {
         international_prefix: String::new(),
         domains: Vec::new(),
         allow: Vec::new(),
+        operator: String::new(),
     }
 }
 

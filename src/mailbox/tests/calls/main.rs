@@ -2,6 +2,7 @@
 
 mod access;
 mod answering;
+mod placed;
 mod random_walk;
 mod store;
 mod talk;

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::store::{FakeStore, wall};
-use crate::talk::{access, access_by_alice, answering};
+use crate::talk::{access, access_by_alice, answering, placed};
 
 /// Actions that follow one input, at most.
 const ACTIONS_MAX: usize = 200;
@@ -40,11 +40,15 @@ impl Walk {
         store.message(Some("2001"), "2026-10-20T12:15:00Z", MessageState::New);
         store.message(None, "2026-10-02T12:15:00Z", MessageState::Saved);
         store.kept().pins.must_change = random.next_u32().is_multiple_of(4);
-        let start = match random.next_u32() % 4 {
+        let listed = store.kept().messages[random.next_u32() as usize % 2].1.id;
+        let start = match random.next_u32() % 6 {
             0 => access(),
             1 => access_by_alice(),
+            2 => placed(Errand::PlayMessage(listed)),
+            3 => placed(Errand::RecordGreeting(GreetingKind::Own)),
             _ => answering(),
         };
+        let is_placed = matches!(start.kind, Kind::Placed { .. });
         let keys = KeyMap::preset(KeyMap::PRESETS[random.next_u32() as usize % 3]).unwrap();
         let now = Instant::now();
         let call = Call::new(Arc::new(Options { keys: keys.into(), ..Options::default() }), start, now, wall());
@@ -60,7 +64,8 @@ impl Walk {
             taken: BTreeMap::new(),
             discarded: BTreeSet::new(),
             confirmed: 0,
-            logged_on: false,
+            // Whom we called was signed in elsewhere.
+            logged_on: is_placed,
             cancelled: false,
             outcome: None,
         }

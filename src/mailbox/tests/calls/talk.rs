@@ -40,6 +40,12 @@ pub fn access_by_alice() -> Start {
     Start { caller_address: Some(Address::Extension("1001".into())), ..access() }
 }
 
+/// A call that we placed to Alice.
+pub fn placed(errand: Errand) -> Start {
+    let kind = Kind::Placed { mailbox: Address::Extension("1001".into()), errand };
+    Start { kind, caller: Caller::default(), caller_address: None, ..answering() }
+}
+
 impl Talk {
     pub fn new(start: Start, options: Options, store: FakeStore) -> Self {
         let now = Instant::now();

@@ -1,6 +1,8 @@
 //! User agents against each other in virtual time.
 
 mod answering;
+mod challenged;
+mod hunting;
 mod network;
 mod outgoing;
 mod proxied;

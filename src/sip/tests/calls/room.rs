@@ -73,6 +73,7 @@ pub fn invite(to: Uri) -> Invite {
         headers: Vec::new(),
         ring_time: Duration::from_secs(60),
         follow_redirects: true,
+        credentials: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod adoption;
 mod calls;
 mod failures;
+mod outcalls;
 mod recycles;
 mod stopping;
 mod walk;

@@ -1,12 +1,12 @@
 //! Two slots with workers that behave as the contract says, unless a test makes them misbehave.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use postern_slots::limits::{HEARTBEAT, VERSION};
 use postern_slots::{
-    Action, CallKey, Cause, Contacts, Door, Event, FromWorker, NamedPort, Options, Readiness, Refused, Slot, Slots,
-    State, Status, ToWorker,
+    Action, CallKey, Cause, Contacts, Door, Event, FromWorker, NamedPort, Options, OrderId, OrderReport, OrderState,
+    Progress, Readiness, Refused, Slot, Slots, State, Status, ToWorker,
 };
 
 pub const LONGEST_CALL: Duration = Duration::from_secs(600);
@@ -34,6 +34,10 @@ pub struct Process {
     pub generation: u64,
     pub version: u32,
     pub calls: BTreeSet<CallKey>,
+    /// Outgoing calls, those that are over among them.
+    pub orders: BTreeMap<OrderId, OrderReport>,
+    /// Orders that it was told to hang up.
+    pub hung_up: Vec<OrderId>,
     pub hung: bool,
     /// Never ready, whatever time passes.
     pub broken: bool,
@@ -217,6 +221,23 @@ impl World {
         self.say(slot, FromWorker::Status(status));
     }
 
+    /// A worker tells how an outgoing call is; one that is over is a call no more.
+    pub fn report_order(&mut self, slot: Slot, report: OrderReport) {
+        let process = self.process(slot);
+        process.orders.insert(report.order, report.clone());
+        if !process.connected || process.hung {
+            return;
+        }
+        let is_over = report.progress.is_over();
+        self.say(slot, FromWorker::Order(report.clone()));
+        if is_over {
+            let call = report.order.call_key();
+            self.process(slot).calls.remove(&call);
+            self.say(slot, FromWorker::CallEnded { call });
+            self.report(slot);
+        }
+    }
+
     pub fn recycle(&mut self, cause: Cause) {
         self.slots.recycle(cause, self.now);
         self.perform();
@@ -297,6 +318,8 @@ impl World {
                     generation,
                     version: VERSION,
                     calls: BTreeSet::new(),
+                    orders: BTreeMap::new(),
+                    hung_up: Vec::new(),
                     hung: false,
                     broken: false,
                     memory_bytes: 0,
@@ -339,6 +362,7 @@ impl World {
                 let (version, generation) = (process.version, process.generation);
                 let mut said = vec![FromWorker::Hello { version, slot, generation, pid: generation as u32 }];
                 said.extend(process.calls.iter().map(|call| FromWorker::CallBegan { call: call.clone() }));
+                said.extend(process.orders.values().map(|report| FromWorker::Order(report.clone())));
                 for message in said {
                     self.slots.handle_message(slot, message, now);
                 }
@@ -357,6 +381,16 @@ impl World {
                 self.processes[slot.index()] = None;
                 self.ended.push_back(slot);
             }
+            ToWorker::Place(order) => {
+                let call = order.id.call_key();
+                process.calls.insert(call.clone());
+                self.slots.handle_message(slot, FromWorker::CallBegan { call }, now);
+                let progress = Progress { state: OrderState::Connecting, ..Progress::default() };
+                let report =
+                    OrderReport { order: order.id, mailbox: order.mailbox, age_secs: 0, over_secs: 0, progress };
+                self.report_order(slot, report);
+            }
+            ToWorker::HangUp { order } => process.hung_up.push(order),
             ToWorker::Story { .. } | ToWorker::RecentCalls { .. } => {}
         }
     }

@@ -166,6 +166,7 @@ fn converse(state: &Shared, mut stream: UnixStream, generation: u64) {
                     state.report();
                 }
                 ToWorker::Retire => exit(0),
+                ToWorker::Place(_) | ToWorker::HangUp { .. } => {}
                 ToWorker::Story { question, call } => {
                     for part in story_parts(question, &format!("{} came by slot {}\n", call.as_str(), state.slot)) {
                         let _ = stream.write_all(&encode(&part).expect("a message"));

@@ -1,6 +1,8 @@
 //! Whole calls over loopback: a phone calls a worker, leaves a message, hears it again.
 
+mod gateway;
 mod no_audio;
+mod outgoing;
 mod phone;
 mod site;
 mod slot;
@@ -32,7 +34,7 @@ impl Drop for Lab {
     }
 }
 
-fn configuration(directory: &Path, port: u16, addresses: &[&str], more: &str) -> String {
+fn configuration(directory: &Path, port: u16, addresses: &[&str], worker: &str, more: &str) -> String {
     let directory = directory.display();
     format!(
         r#"
@@ -44,6 +46,7 @@ rtp_ports = "44000-45999"
 rtp_rest_secs = 0
 media_threads = 1
 metrics = ["127.0.0.1:{}", "127.0.0.1:{}"]
+{worker}
 [mailbox]
 store = "sqlite:{directory}/postern.db"
 recordings = "file:{directory}/recordings"
@@ -86,12 +89,17 @@ impl Lab {
     }
 
     async fn set_up(addresses: &[&str], more: &str, seat: impl FnOnce(&Path) -> Option<Seat>) -> Self {
+        Self::set_up_as(addresses, "", more, seat).await
+    }
+
+    /// With more in `[worker]`, too.
+    async fn set_up_as(addresses: &[&str], worker: &str, more: &str, seat: impl FnOnce(&Path) -> Option<Seat>) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 25_065 + 20 * number;
         let directory = std::env::temp_dir().join(format!("postern-worker-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let source = Source::text("worker.toml", &configuration(&directory, port, addresses, more), &directory);
+        let source = Source::text("worker.toml", &configuration(&directory, port, addresses, worker, more), &directory);
         let loaded = load_source(&source, &[]).unwrap_or_else(|faults| {
             panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         });
@@ -127,6 +135,11 @@ impl Lab {
             assert!(begun.elapsed() < Duration::from_secs(20), "{} records, not {count}", records.len());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The id of Alice's mailbox.
+    async fn mailbox(&self) -> String {
+        self.worker.store.mailboxes().await.unwrap().remove(0).mailbox.id.to_string()
     }
 
     async fn messages(&self) -> Vec<Message> {

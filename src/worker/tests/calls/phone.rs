@@ -145,6 +145,7 @@ impl Phone {
         let mut agent =
             UserAgent::new(UserAgentOptions { addresses: vec![HOST], ..UserAgentOptions::default() }, seed());
         let invite = Invite {
+            credentials: None,
             uri: Uri::parse(uri).unwrap(),
             target: None,
             from: NameAddr::parse(from).unwrap(),
@@ -187,6 +188,59 @@ impl Phone {
         let silence = Duration::from_secs(3600);
         phone.media.ask(Command::Record(Recording { sink, samples_max: u64::MAX, silence })).unwrap();
         Ok(phone)
+    }
+
+    /// Answers a call that came to this agent, with plain media at `host`.
+    pub async fn answering(
+        transport: Transport,
+        mut agent: UserAgent,
+        call: CallHandle,
+        offer: &SessionDescription,
+        host: IpAddr,
+    ) -> Self {
+        let identity = identity();
+        let capabilities =
+            agreement::capabilities(&[Codec::Pcmu], postern_dialplan::Security::Unsecured, false, &identity);
+        let mut negotiation = OfferAnswer::new(capabilities, seed());
+        let pair = PortPool::new(42_000, 43_999, Duration::ZERO).lease(host).unwrap();
+        let local = Local {
+            rtp: pair.rtp.local_addr(),
+            rtcp: pair.rtcp.local_addr(),
+            ice: None,
+            direction: Direction::SendRecv,
+        };
+        let threads = Media::start(1).unwrap();
+        let sockets = vec![(Component::RTP, pair.rtp), (Component::RTCP, pair.rtcp)];
+        let (media, events) =
+            threads.open(Opening { sockets, leases: vec![pair.lease], ice: None, seed: seed() }).unwrap();
+        let (agreed, text) = negotiation.answer(offer, &local).unwrap();
+        agent.answer(call, &text, Instant::now()).unwrap();
+        let (sink, pieces) = mpsc::channel(4096);
+        let phone = Self {
+            transport,
+            agent,
+            call,
+            media,
+            events,
+            pieces,
+            heard: Vec::new(),
+            ended: None,
+            pair: None,
+            pairs: 0,
+            answered_offers: 0,
+            negotiation,
+            local,
+            identity,
+            bend: Some,
+            has_agent: false,
+            servers: Vec::new(),
+            owed: None,
+            _threads: threads,
+        };
+        phone.agree(&agreed);
+        let silence = Duration::from_secs(3600);
+        phone.media.ask(Command::Record(Recording { sink, samples_max: u64::MAX, silence })).unwrap();
+        phone
     }
 
     fn agree(&self, agreed: &Agreed) {

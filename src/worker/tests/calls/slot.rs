@@ -19,29 +19,29 @@ use crate::phone::Phone;
 const FROM: &str = "<sip:2002@127.0.0.1>";
 
 /// A UM service as the worker sees it.
-struct Service {
+pub struct Service {
     stream: UnixStream,
     lines: Lines,
     heard: std::collections::VecDeque<FromWorker>,
 }
 
 impl Service {
-    async fn connect(lab: &Lab) -> Self {
+    pub async fn connect(lab: &Lab) -> Self {
         let stream = UnixStream::connect(lab.directory.join(Slot::A.socket_name())).await.unwrap();
         Self { stream, lines: Lines::default(), heard: Default::default() }
     }
 
-    async fn greet(lab: &Lab) -> Self {
+    pub async fn greet(lab: &Lab) -> Self {
         let mut service = Self::connect(lab).await;
         service.say(&ToWorker::Hello { version: VERSION, calls_max: 10 }).await;
         service
     }
 
-    async fn say(&mut self, message: &ToWorker) {
+    pub async fn say(&mut self, message: &ToWorker) {
         self.stream.write_all(&encode(message).unwrap()).await.unwrap();
     }
 
-    async fn hear(&mut self) -> FromWorker {
+    pub async fn hear(&mut self) -> FromWorker {
         loop {
             if let Some(message) = self.heard.pop_front() {
                 return message;
@@ -54,7 +54,7 @@ impl Service {
     }
 
     /// The next status that is so.
-    async fn status(&mut self, is_so: impl Fn(&Status) -> bool) -> Status {
+    pub async fn status(&mut self, is_so: impl Fn(&Status) -> bool) -> Status {
         loop {
             if let FromWorker::Status(status) = self.hear().await
                 && is_so(&status)
@@ -65,7 +65,7 @@ impl Service {
     }
 }
 
-fn seat(directory: &Path) -> Seat {
+pub fn seat(directory: &Path) -> Seat {
     Seat { slot: Slot::A, socket: directory.join(Slot::A.socket_name()), generation: 7 }
 }
 

@@ -1,0 +1,105 @@
+//! A challenge to an outgoing call, answered once with the credentials of the way that it goes (RFC 3261 section 22.2).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::digest::{Challenge, Credentials};
+use crate::header_name::HeaderName;
+use crate::message::{Request, Response};
+use crate::session::Session;
+use crate::status::StatusCode;
+use crate::target::{Security, Target};
+use crate::user_agent_wire::Wire;
+
+/// What a call proves who it is with, towards one next hop.
+#[derive(Default)]
+pub(crate) struct Proof {
+    credentials: Option<Arc<Credentials>>,
+    /// Where the hop is, whatever the Request-URI says.
+    hop: Option<Target>,
+    /// What was asked for each header line, and how often it was answered.
+    answered: Vec<Answered>,
+}
+
+struct Answered {
+    line: HeaderName,
+    challenge: Challenge,
+    count: u32,
+}
+
+impl Proof {
+    /// For a way that has not been asked yet.
+    pub(crate) fn new(credentials: Option<Arc<Credentials>>, hop: Target) -> Proof {
+        Proof { credentials, hop: Some(hop), answered: Vec::new() }
+    }
+
+    /// Where the same way goes again.
+    pub(crate) fn hop(&self) -> Option<Target> {
+        self.hop.clone()
+    }
+
+    /// The answers that `request` was signed with.
+    pub(crate) fn lines_of(&self, request: &Request) -> Vec<(HeaderName, String)> {
+        let line = |answered: &Answered| {
+            let value = request.headers.value(answered.line.clone())?;
+            Some((answered.line.clone(), value.to_owned()))
+        };
+        self.answered.iter().filter_map(line).collect()
+    }
+
+    /// Writes the answers into `request`, which is to be sent now; what an earlier way was shown goes.
+    pub(crate) fn sign(&mut self, request: &mut Request, wire: &mut Wire) {
+        request.headers.remove(HeaderName::Authorization);
+        request.headers.remove(HeaderName::ProxyAuthorization);
+        let Some(credentials) = &self.credentials else { return };
+        let (method, uri) = (request.method.as_str().to_owned(), request.uri.to_string());
+        for answered in &mut self.answered {
+            answered.count += 1;
+            let cnonce = wire.endpoint.draw_token();
+            let value = answered.challenge.answer(credentials, &method, &uri, answered.count, &cnonce);
+            request.headers.push(answered.line.clone(), value);
+        }
+    }
+
+    /// Takes a challenge. `false` when there is nothing to answer it with, or it was answered before: only a new nonce
+    /// after a stale one is worth another try.
+    fn take(&mut self, line: HeaderName, challenge: Challenge) -> bool {
+        if self.credentials.is_none() {
+            return false;
+        }
+        match self.answered.iter_mut().find(|answered| answered.line == line) {
+            None => self.answered.push(Answered { line, challenge, count: 0 }),
+            Some(former) if challenge.stale && former.challenge.nonce != challenge.nonce && !former.challenge.stale => {
+                *former = Answered { line, challenge, count: 0 };
+            }
+            Some(_) => return false,
+        }
+        true
+    }
+}
+
+impl Session {
+    /// Calls the same way again with an answer to this 401 or 407. Whether that was done.
+    pub(crate) fn answer_challenge(&mut self, wire: &mut Wire, response: &Response, now: Instant) -> bool {
+        let (asked, line) = match response.status {
+            StatusCode::UNAUTHORIZED => (HeaderName::WwwAuthenticate, HeaderName::Authorization),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization)
+            }
+            _ => return false,
+        };
+        let Some(outgoing) = self.calling() else { return false };
+        let Some(challenge) = Challenge::best_of(response.headers.values(asked)) else { return false };
+        let Some(target) = outgoing.proof.hop() else { return false };
+        // RFC 3261 section 22.2: 401 is the callee's. Behind another hop that is a stranger; 407 is the hop's own.
+        let is_beyond = outgoing.request.uri.as_sip().is_none_or(|uri| uri.host != target.uri.host);
+        if response.status == StatusCode::UNAUTHORIZED && is_beyond {
+            return false;
+        }
+        if !outgoing.proof.take(line, challenge) {
+            return false;
+        }
+        let secured = outgoing.secured || target.security == Security::Tls;
+        self.invite_again(wire, None, if secured { target.secured() } else { target }, now)
+    }
+}
