@@ -7,8 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::digest::{Challenge, Credentials};
 use crate::endpoint::Endpoint;
 use crate::fields::CSeq;
 use crate::header_name::HeaderName;
@@ -25,13 +27,32 @@ use crate::timers::Timers;
 use crate::uri::Uri;
 
 /// One to whom states are announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AnnounceTarget {
     /// Unique.
     pub name: String,
     /// It hears of the resources of this group.
     pub group: String,
     pub target: Target,
+    /// What its challenges are answered with.
+    pub credentials: Option<Arc<Credentials>>,
+}
+
+/// A challenge that answers are made for until another one comes.
+#[derive(Debug)]
+struct Answering {
+    line: HeaderName,
+    challenge: Challenge,
+    /// How often it was answered.
+    count: u32,
+}
+
+/// An announcement under way.
+#[derive(Debug)]
+struct Sent {
+    resource: Resource,
+    /// Whether it answers a challenge to the one before: another challenge says that the answer was wrong.
+    is_again: bool,
 }
 
 /// What an announcer is told at birth.
@@ -73,7 +94,8 @@ struct Hearer {
     target: AnnounceTarget,
     /// Resources whose state is to be told.
     due: BTreeSet<Resource>,
-    under_way: BTreeMap<ClientTx, Resource>,
+    under_way: BTreeMap<ClientTx, Sent>,
+    answering: Option<Answering>,
     /// Whose turn it was last.
     last: Option<Resource>,
     /// Failures in a row.
@@ -92,7 +114,7 @@ impl Hearer {
 
     /// The next one due that is not under way, after that of the last turn: one that fails does not keep others waiting.
     fn next(&self) -> Option<Resource> {
-        let is_free = |resource: &&Resource| !self.under_way.values().any(|busy| busy == *resource);
+        let is_free = |resource: &&Resource| !self.under_way.values().any(|busy| busy.resource == **resource);
         let behind = self.last.and_then(|last| {
             let mut behind = self.due.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
             behind.find(is_free)
@@ -155,6 +177,7 @@ impl Announcer {
             due: self.states.iter().filter(|(_, state)| state.group == target.group).map(|(id, _)| *id).collect(),
             target,
             under_way: BTreeMap::new(),
+            answering: None,
             last: None,
             failures: 0,
             not_before: None,
@@ -207,7 +230,7 @@ impl Announcer {
     fn forget_if_told(&mut self, resource: Resource) {
         let is_last = self.states.get(&resource).is_some_and(|state| state.is_last);
         let is_wanted = |hearer: &Hearer| {
-            hearer.due.contains(&resource) || hearer.under_way.values().any(|under_way| *under_way == resource)
+            hearer.due.contains(&resource) || hearer.under_way.values().any(|busy| busy.resource == resource)
         };
         if is_last && !self.hearers.iter().any(is_wanted) {
             self.states.remove(&resource);
@@ -236,22 +259,29 @@ impl Announcer {
             if let Some(at) = hearer.not_before.filter(|at| *at > now) {
                 return self.timers.set(index, Some(at));
             }
-            let sent = self.request(endpoint, index, resource).map(|request| {
-                let target = self.hearers[index].target.target.clone();
-                endpoint.send_request(request, target, now)
-            });
-            let Some(hearer) = self.hearers.get_mut(index) else { return };
-            hearer.last = Some(resource);
-            hearer.due.remove(&resource);
-            match sent {
-                Some(Ok(tx)) => {
-                    hearer.under_way.insert(tx, resource);
-                }
-                Some(Err(_)) => {
-                    hearer.due.insert(resource);
-                    self.on_failure(index, None, now);
-                }
-                None => {}
+            self.hearers[index].last = Some(resource);
+            self.send(endpoint, index, resource, false, now);
+        }
+    }
+
+    fn send(&mut self, endpoint: &mut Endpoint, index: usize, resource: Resource, is_again: bool, now: Instant) {
+        self.hearers[index].due.remove(&resource);
+        let Some(mut request) = self.request(endpoint, index, resource) else { return };
+        let hearer = &mut self.hearers[index];
+        if let (Some(credentials), Some(answering)) = (&hearer.target.credentials, &mut hearer.answering) {
+            answering.count += 1;
+            let (uri, cnonce) = (request.uri.to_string(), endpoint.draw_token());
+            let method = request.method.as_str();
+            let answer = answering.challenge.answer(credentials, method, &uri, answering.count, &cnonce);
+            request.headers.push(answering.line.clone(), answer);
+        }
+        match endpoint.send_request(request, hearer.target.target.clone(), now) {
+            Ok(tx) => {
+                hearer.under_way.insert(tx, Sent { resource, is_again });
+            }
+            Err(_) => {
+                hearer.due.insert(resource);
+                self.on_failure(index, None, now);
             }
         }
     }
@@ -294,7 +324,11 @@ impl Announcer {
         if !status.is_final() {
             return true;
         }
-        let Some(resource) = self.hearers[index].under_way.remove(&tx) else { return false };
+        let Some(Sent { resource, is_again }) = self.hearers[index].under_way.remove(&tx) else { return false };
+        if !is_again && self.take_challenge(index, response) {
+            self.send(endpoint, index, resource, true, now);
+            return true;
+        }
         let name = self.hearers[index].target.name.clone();
         let (result, is_failure) = match status {
             StatusCode::CALL_DOES_NOT_EXIST | StatusCode::BAD_EVENT => {
@@ -323,14 +357,33 @@ impl Announcer {
         true
     }
 
+    /// Takes a challenge of a target that we have credentials for (RFC 3261 section 22). It comes from the host that the
+    /// request was for: nobody else is asked.
+    fn take_challenge(&mut self, index: usize, response: &Response) -> bool {
+        let (asked, line) = match response.status {
+            StatusCode::UNAUTHORIZED => (HeaderName::WwwAuthenticate, HeaderName::Authorization),
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization)
+            }
+            _ => return false,
+        };
+        let hearer = &mut self.hearers[index];
+        if hearer.target.credentials.is_none() || hearer.is_stopped {
+            return false;
+        }
+        let Some(challenge) = Challenge::best_of(response.headers.values(asked)) else { return false };
+        hearer.answering = Some(Answering { line, challenge, count: 0 });
+        true
+    }
+
     /// A request has no response; false when it is none of ours.
     pub fn handle_failed(&mut self, endpoint: &mut Endpoint, tx: ClientTx, cause: FailCause, now: Instant) -> bool {
         let Some(index) = self.hearers.iter().position(|hearer| hearer.under_way.contains_key(&tx)) else {
             return false;
         };
         let hearer = &mut self.hearers[index];
-        if let Some(resource) = hearer.under_way.remove(&tx).filter(|_| !hearer.is_stopped) {
-            hearer.due.insert(resource);
+        if let Some(sent) = hearer.under_way.remove(&tx).filter(|_| !hearer.is_stopped) {
+            hearer.due.insert(sent.resource);
         }
         hearer.was_away |= cause != FailCause::Timeout;
         self.events.push_back(AnnouncerEvent::Notified(NotifyResult::Failed));

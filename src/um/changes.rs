@@ -10,9 +10,9 @@ use postern_mailbox::StoreError;
 use postern_store::{Change, OpenError, Options, PinKey, SqliteStore};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::limits::{CHANGES_INTERVAL, CHANGES_WAITING_MAX, STORE_PAUSE};
+use crate::limits::{CHANGES_INTERVAL, CHANGES_WAITING_MAX, STORE_PAUSE, STORE_TIME};
 
 /// Whether the store can be read.
 #[derive(Clone)]
@@ -63,7 +63,9 @@ async fn follow(
     let mut fault = None;
     loop {
         ticks.tick().await;
-        match look(&store, &mut at, &changes).await {
+        // A disk that hangs is as good as one that fails.
+        let looked = timeout(STORE_TIME, look(&store, &mut at, &changes)).await;
+        match looked.unwrap_or(Err(StoreError::Unavailable)) {
             Ok(is_other) => {
                 if fault.take().is_some() {
                     tracing::info!("the store can be read again");

@@ -1,11 +1,13 @@
 //! The configuration as the cores want it; the only place that turns one into the other.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_config::{Config, DialPlanConfig, GatewayStatus, Security, SipIdentity, UmConfig};
 use postern_sip::Target;
 use postern_sip::announcer::{AnnounceTarget, AnnouncerOptions};
+use postern_sip::digest::Credentials;
 use postern_sip::host::Host;
 use postern_sip::message_summary::{CONTENT_TYPE, PACKAGE};
 use postern_sip::options::EndpointOptions;
@@ -69,6 +71,10 @@ pub(crate) fn waiting(config: &Config, own_addresses: &[IpAddr]) -> Result<Waiti
             name: gateway.peer.to_string(),
             group: plan.name.clone(),
             target: if plan.security == Security::Unsecured { target } else { target.secured() },
+            credentials: gateway
+                .credentials
+                .as_ref()
+                .and_then(|known| Credentials::new(&known.username, known.password.expose()).map(Arc::new)),
         })
     });
     Ok(WaitingOptions {

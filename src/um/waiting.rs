@@ -69,7 +69,9 @@ pub(crate) struct Waiting {
     announcer: Announcer,
     changes: broadcast::Receiver<Change>,
     reading: watch::Receiver<Reading>,
-    questions: mpsc::Sender<Question>,
+    /// Questions that write, and that only read: a flood of SUBSCRIBEs does not make changes late.
+    writes: mpsc::Sender<Question>,
+    reads: mpsc::Sender<Question>,
     found: mpsc::Receiver<Found>,
     stage: Stage,
     /// Whether subscriptions of an earlier process were taken in: before, what they are is not known.
@@ -86,10 +88,12 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// To be called inside a tokio runtime.
     pub(crate) fn start(feed: &Feed, options: WaitingOptions, cells: Arc<UmCells>) -> Self {
-        let (questions, asked) = mpsc::channel(STORE_QUESTIONS_MAX);
+        let (writes, written) = mpsc::channel(STORE_QUESTIONS_MAX);
+        let (reads, read) = mpsc::channel(STORE_QUESTIONS_MAX);
         let (tell, found) = mpsc::channel(STORE_QUESTIONS_MAX);
         let mut task = JoinSet::new();
-        task.spawn(serve(feed.reading(), asked, tell));
+        task.spawn(serve(feed.reading(), written, tell.clone()));
+        task.spawn(serve(feed.reading(), read, tell));
         let mut reading = feed.reading();
         reading.mark_changed();
         Self {
@@ -98,7 +102,8 @@ impl Waiting {
             options,
             changes: feed.changes(),
             reading,
-            questions,
+            writes,
+            reads,
             found,
             stage: Stage::Broken,
             is_restored: false,
@@ -175,7 +180,7 @@ impl Waiting {
 
     /// Asks for everything; when the store has no time, a little later.
     fn load(&mut self) {
-        let asked = self.questions.try_send(Question::Load).is_ok();
+        let asked = self.reads.try_send(Question::Load).is_ok();
         self.stage = Stage::Loading { again: (!asked).then(|| Instant::now() + STORE_PAUSE) };
     }
 
@@ -283,7 +288,7 @@ impl Waiting {
                     Heard::Asked { ask, resource, kept } => {
                         let known = resource.map(|resource| Which::Known(mailbox_of(resource)));
                         let question = known.or(which).map(|which| Question::Subscribe { ask, which, kept });
-                        let asked = question.is_some_and(|question| self.questions.try_send(question).is_ok());
+                        let asked = question.is_some_and(|question| self.writes.try_send(question).is_ok());
                         if !asked {
                             self.refuse_ask(endpoint, ask, StatusCode::SERVICE_UNAVAILABLE, now);
                         }
@@ -307,6 +312,8 @@ impl Waiting {
                 if let Some(status) = self.notifier.admit(endpoint, ask, resource_of(state.mailbox), body, now) {
                     self.count(status);
                 }
+                // What has changed meanwhile may have been told before there was a subscription.
+                self.looks.insert(state.mailbox);
             }
             Ok(None) => self.refuse_ask(endpoint, ask, StatusCode::NOT_FOUND, now),
             Err(_) => self.refuse_ask(endpoint, ask, StatusCode::SERVICE_UNAVAILABLE, now),
@@ -358,7 +365,7 @@ impl Waiting {
                 NotifierEvent::Keep { resource, kept } => {
                     let question = Question::Keep { mailbox: mailbox_of(resource), kept };
                     // Its reserve lasts for a while, and is renewed with the next NOTIFY again.
-                    let _ = self.questions.try_send(question);
+                    let _ = self.writes.try_send(question);
                 }
                 NotifierEvent::Ended { id, cause } => {
                     tracing::debug!(?cause, "a subscription is over");
@@ -397,12 +404,12 @@ impl Waiting {
 
     fn ask(&mut self) {
         if !self.forgets.is_empty()
-            && let Ok(place) = self.questions.try_reserve()
+            && let Ok(place) = self.writes.try_reserve()
         {
             place.send(Question::Forget { ids: std::mem::take(&mut self.forgets) });
         }
         while !self.looks.is_empty()
-            && let Ok(place) = self.questions.try_reserve()
+            && let Ok(place) = self.reads.try_reserve()
         {
             if let Some(mailbox) = self.looks.pop_first() {
                 place.send(Question::Look { mailbox });

@@ -1,4 +1,4 @@
-//! What message waiting asks of the store: one task, one question after the other, so that what is kept of a subscription
+//! What message waiting asks of the store. A task answers one question after the other: what is kept of a subscription
 //! never comes after the word that it is over.
 
 use std::sync::Arc;

@@ -1,8 +1,10 @@
 //! NOTIFYs that nobody subscribed to, in virtual time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_sip::announcer::{AnnounceTarget, AnnouncerEvent, AnnouncerOptions};
+use postern_sip::digest::Credentials;
 use postern_sip::limits::ANNOUNCEMENTS_UNDER_WAY_MAX;
 use postern_sip::message_summary::{CONTENT_TYPE, PACKAGE};
 use postern_sip::notifier_io::{NotifyResult, Resource};
@@ -21,7 +23,7 @@ fn options() -> AnnouncerOptions {
 
 fn target(name: &str, group: &str) -> AnnounceTarget {
     let Some(Uri::Sip(uri)) = Uri::parse("sip:192.0.2.7:5080;transport=tcp") else { panic!("no URI") };
-    AnnounceTarget { name: name.into(), group: group.into(), target: Target::new(uri) }
+    AnnounceTarget { name: name.into(), group: group.into(), target: Target::new(uri), credentials: None }
 }
 
 impl Desk {
@@ -159,6 +161,43 @@ fn a_target_that_says_481_or_489_hears_no_more_until_it_is_given_anew() {
         desk.give();
         assert_eq!((desk.requests().len(), desk.announcer.stopped()), (2, 0));
     }
+}
+
+#[test]
+fn a_challenge_is_answered_once_and_only_with_credentials() {
+    let mut desk = Desk::new();
+    let challenge = |desk: &mut Desk, conn, notify: &Request, nonce: &str| {
+        let asked = format!("Digest realm=\"gw\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\"");
+        let response = notify.response(StatusCode::UNAUTHORIZED, Some("theirs"));
+        let response = response.with(HeaderName::WwwAuthenticate, asked);
+        desk.bed.bytes(conn, &String::from_utf8(response.encode()).expect("text"));
+        desk.hear();
+    };
+    let refused = AnnouncerEvent::Notified(NotifyResult::Refused);
+    desk.publish(1001, "one");
+    let conn = desk.connect();
+    let notify = desk.bed.request();
+    challenge(&mut desk, conn, &notify, "a");
+    assert_eq!((desk.requests().len(), desk.events()), (0, vec![refused.clone()]), "without credentials");
+
+    let credentials = Credentials::new("postern", "secret").map(Arc::new);
+    let (now, target) = (desk.bed.now, AnnounceTarget { credentials, ..target("gw", "office") });
+    desk.announcer.set_targets(&mut desk.bed.endpoint, options(), vec![target], now);
+    let notify = desk.bed.request();
+    challenge(&mut desk, conn, &notify, "b");
+    let answer = |notify: &Request| notify.headers.value(HeaderName::Authorization).map(str::to_owned);
+    let again = desk.bed.request();
+    let signed = answer(&again).expect("an answer");
+    assert!(answer(&notify).is_none() && signed.contains("nonce=\"b\"") && signed.contains("nc=00000001"), "{signed}");
+    desk.answer(conn, &again, 200);
+    desk.publish(1001, "two");
+    let next = desk.bed.request();
+    assert!(answer(&next).is_some_and(|signed| signed.contains("nc=00000002")), "it is not asked again");
+    challenge(&mut desk, conn, &next, "c");
+    let again = desk.bed.request();
+    desk.events();
+    challenge(&mut desk, conn, &again, "d");
+    assert_eq!((desk.requests().len(), desk.events()), (0, vec![refused]), "the answer was wrong");
 }
 
 #[test]
