@@ -22,34 +22,25 @@ struct Cli {
 enum Command {
     /// Run the relay and its token service
     #[cfg(feature = "edge")]
-    Edge {
-        /// Configuration; config/postern.toml is a commented one
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    Edge(RoleArgs),
     /// Run the call router
     #[cfg(feature = "router")]
-    Router {
-        /// Configuration; config/postern.toml is a commented one
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    Router(RoleArgs),
     /// Run the UM service, which starts the mailbox workers
     #[cfg(feature = "um")]
-    Um {
-        /// Configuration; config/postern.toml is a commented one
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    Um(RoleArgs),
     /// Run a mailbox worker, as the UM service does
     #[cfg(feature = "worker")]
     Worker(WorkerArgs),
     /// Run every role on this machine's loopback, with nothing to prepare and nothing left behind
     #[cfg(feature = "up")]
     Up(tools::up::Args),
-    /// Add, list, unlock, export and remove mailboxes, and reset their PINs
+    /// Add, list, unlock, export and remove mailboxes, reset their PINs, say where their mail goes
     #[cfg(feature = "worker")]
     Mailbox(tools::mailbox::Args),
+    /// List mail that waits or was given up, have it tried again, remove it
+    #[cfg(feature = "worker")]
+    Mail(tools::mail::Args),
     /// Tell what happened in a recent call, or list recent calls
     #[cfg(feature = "um")]
     Call(tools::call::Args),
@@ -65,12 +56,19 @@ enum Command {
     Firewall(tools::firewall::Args),
 }
 
-#[cfg(feature = "worker")]
+#[cfg(any(feature = "edge", feature = "router", feature = "um", feature = "worker"))]
 #[derive(clap::Args)]
-struct WorkerArgs {
+struct RoleArgs {
     /// Configuration; config/postern.toml is a commented one
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[cfg(feature = "worker")]
+#[derive(clap::Args)]
+struct WorkerArgs {
+    #[command(flatten)]
+    role: RoleArgs,
     /// The slot whose ports it takes: A or B
     #[arg(long, default_value = "A")]
     slot: postern_slots::Slot,
@@ -98,17 +96,19 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         #[cfg(feature = "edge")]
-        Command::Edge { config } => block_on(edge(config)),
+        Command::Edge(args) => block_on(edge(args.config)),
         #[cfg(feature = "router")]
-        Command::Router { config } => block_on(router(config)),
+        Command::Router(args) => block_on(router(args.config)),
         #[cfg(feature = "um")]
-        Command::Um { config } => block_on(um(config)),
+        Command::Um(args) => block_on(um(args.config)),
         #[cfg(feature = "worker")]
         Command::Worker(args) => block_on(worker(args)),
         #[cfg(feature = "up")]
         Command::Up(args) => block_on(tools::up::run(args)),
         #[cfg(feature = "worker")]
         Command::Mailbox(args) => block_on(tools::mailbox::run(args)),
+        #[cfg(feature = "worker")]
+        Command::Mail(args) => block_on(tools::mail::run(args)),
         #[cfg(feature = "um")]
         Command::Call(args) => block_on(tools::call::run(args)),
         Command::Check(args) => tools::check::run(args),
@@ -156,7 +156,7 @@ async fn um(path: PathBuf) -> Result<ExitCode> {
 /// Runs a mailbox worker until it is told to end.
 #[cfg(feature = "worker")]
 async fn worker(args: WorkerArgs) -> Result<ExitCode> {
-    let WorkerArgs { config, slot, socket, generation } = args;
+    let WorkerArgs { role: RoleArgs { config }, slot, socket, generation } = args;
     let Some(loaded) = load(&config, postern_config::Role::Worker)? else { return Ok(ExitCode::FAILURE) };
     let _logging = log(&loaded.config)?;
     let seat = socket.map(|socket| postern_worker::Seat { slot, socket, generation });

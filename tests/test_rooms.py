@@ -24,15 +24,17 @@ MAY_USE = {
     "dialplan": {"sip"},
     "slots": set(),
     "store": {"mailbox"},
+    "mail": {"mailbox", "media", "store"},
     "transport": {"sip", "net"},
+    "web": {"mailbox", "store", "telemetry"},
     "router": {"sip", "dialplan", "transport", "net", "config", "telemetry"},
-    "um": {"sip", "dialplan", "slots", "transport", "net", "config", "telemetry"},
+    "um": {"sip", "mailbox", "dialplan", "slots", "mail", "store", "web", "transport", "net", "config", "telemetry"},
     "worker": {
         "sip", "dialplan", "slots", "media", "mailbox", "store", "ice", "turn", "token", "transport", "net", "config",
         "telemetry",
     },
     "tools": {
-        "token", "ice", "sip", "dialplan", "slots", "media", "mailbox", "store", "transport", "net", "config",
+        "token", "ice", "sip", "dialplan", "slots", "media", "mailbox", "mail", "store", "transport", "net", "config",
         "telemetry", "edge", "router", "um", "worker",
     },
 }

@@ -97,6 +97,10 @@ id!(
     /// A recording from its beginning until it is finished (and then a message or a greeting) or discarded.
     RecordingId
 );
+id!(
+    /// A mail about a mailbox, from the moment it waits to be sent.
+    LetterId
+);
 
 /// A call's name for one question to its store; the answer carries it. Unique within a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

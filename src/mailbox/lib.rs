@@ -42,7 +42,7 @@ pub use command::{
     Command, EntryCommand, GreetingCommand, MainCommand, MessageCommand, OptionsCommand, RecordingCommand,
     ReviewCommand,
 };
-pub use id::{GreetingId, IdError, MailboxId, MessageId, RecordingId, RequestId};
+pub use id::{GreetingId, IdError, LetterId, MailboxId, MessageId, RecordingId, RequestId};
 pub use io::{Action, Clip, Digit, EndOfRecording, Errand, Event, Input, Kind, PlaybackId, Reason, Start};
 pub use key_map::{KeyMap, KeyMapError, Match, Menu};
 pub use language::{Language, language, recording};

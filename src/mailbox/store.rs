@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::address::{Address, PlanName};
 use crate::id::{GreetingId, MailboxId, MessageId, RecordingId};
 use crate::mailbox::{GreetingInUse, Mailbox};
-use crate::message::{Message, MessageState};
+use crate::message::{Caller, Message, MessageState};
 use crate::store_request::{
     Began, Beginning, Finished, Finishing, PinAttempt, PinChange, PinChanged, PinVerdict, StoreAnswer, StoreError,
     StoreRequest,
@@ -80,6 +81,10 @@ pub trait Store: Send + Sync + 'static {
         message: MessageId,
         state: MessageState,
     ) -> Result<(), StoreError>;
+
+    /// Notes that a caller was there and left no message, for owners who want to be told by mail; for others nothing
+    /// is kept.
+    async fn note_missed_call(&self, mailbox: MailboxId, caller: Caller, at: Timestamp) -> Result<(), StoreError>;
 
     /// Chooses the greeting that callers hear.
     async fn use_greeting(&self, mailbox: MailboxId, greeting: GreetingInUse) -> Result<(), StoreError>;

@@ -19,6 +19,11 @@ impl OrderId {
         Self(random)
     }
 
+    /// What [`new`](Self::new) was given.
+    pub fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// Its name among the calls of a worker; the Call-ID of its INVITEs.
     pub fn call_key(self) -> CallKey {
         CallKey::of(&self.to_string())

@@ -4,9 +4,12 @@ use jiff::Timestamp;
 use postern_mailbox::limits::ADDRESSES_MAX;
 use postern_mailbox::{Address, Mailbox, MailboxId, MessageState, OwnQuota, Pin, PlanName, StoreError};
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use crate::error::Fault;
+use crate::letters::{Queued, Tidings};
 use crate::limits::MAILBOXES_LISTED_MAX;
+use crate::mail_address::{MailAddress, MailSettings};
 use crate::mailboxes::id_of;
 use crate::recordings::doom;
 use crate::sqlite::SqliteStore;
@@ -25,6 +28,7 @@ pub struct NewMailbox {
     /// As in [`Mailbox`](postern_mailbox::Mailbox).
     pub operator: Option<String>,
     pub quota: OwnQuota,
+    pub mail: MailSettings,
     pub pin: Pin,
     /// The PIN serves once, to choose another.
     pub must_change: bool,
@@ -45,11 +49,21 @@ pub enum AddError {
 #[derive(Clone, Debug)]
 pub struct Listed {
     pub mailbox: Mailbox,
+    pub mail: MailSettings,
     /// Messages not heard yet, and those heard and kept.
     pub new: u32,
     pub saved: u32,
     /// Wrong PINs in a row.
     pub wrong_pins: u32,
+}
+
+/// An address that a newer database takes is none to us.
+fn mail_of(row: &SqliteRow) -> Result<MailSettings, Fault> {
+    let address: Option<String> = row.try_get("mail")?;
+    Ok(MailSettings {
+        address: address.and_then(|address| address.parse().ok()),
+        missed_calls: row.try_get("missed_call_mail")?,
+    })
 }
 
 impl SqliteStore {
@@ -79,8 +93,8 @@ impl SqliteStore {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query(
             "INSERT INTO mailboxes (id, plan, name, language, time_zone, operator, quota_messages, quota_secs,
-                 pin, pin_chosen, pin_must_change)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 mail, missed_call_mail, pin, pin_chosen, pin_must_change)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.as_slice())
         .bind(&new.plan.0)
@@ -90,6 +104,8 @@ impl SqliteStore {
         .bind(new.operator)
         .bind(new.quota.messages)
         .bind(new.quota.audio_secs)
+        .bind(new.mail.address.as_ref().map(MailAddress::as_str))
+        .bind(new.mail.missed_calls)
         .bind(kept)
         .bind(now)
         .bind(new.must_change)
@@ -123,7 +139,7 @@ impl SqliteStore {
     async fn listed(&self) -> Result<Vec<Listed>, Fault> {
         let rows = sqlx::query(
             "SELECT m.id, m.plan, m.name, m.language, m.time_zone, m.operator, m.quota_messages, m.quota_secs,
-                 m.greeting, m.wrong_pins,
+                 m.greeting, m.wrong_pins, m.mail, m.missed_call_mail,
                  (SELECT COUNT(*) FROM messages WHERE mailbox = m.id AND state = ?1) AS new_messages,
                  (SELECT COUNT(*) FROM messages WHERE mailbox = m.id AND state = ?2) AS saved_messages
              FROM mailboxes m ORDER BY plan, name, id LIMIT ?3",
@@ -137,6 +153,7 @@ impl SqliteStore {
         for row in &rows {
             all.push(Listed {
                 mailbox: self.mailbox_of(row).await?,
+                mail: mail_of(row)?,
                 new: row.try_get("new_messages")?,
                 saved: row.try_get("saved_messages")?,
                 wrong_pins: row.try_get("wrong_pins")?,
@@ -150,7 +167,22 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Gone`], or the store cannot.
     pub async fn reset_pin(&self, mailbox: MailboxId, pin: Pin, must_change: bool) -> Result<(), StoreError> {
+        Ok(self.reset(mailbox, pin, must_change, false).await.map(|_| ())?)
+    }
+
+    /// As [`reset_pin`](Self::reset_pin), and queues the letter that tells the owner the new PIN, in one transaction. It
+    /// must be changed at the first call. Unless the answer is [`Queued::Yes`], nothing has changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn reset_pin_by_mail(&self, mailbox: MailboxId, pin: Pin) -> Result<Queued, StoreError> {
+        Ok(self.reset(mailbox, pin, true, true).await?)
+    }
+
+    async fn reset(&self, mailbox: MailboxId, pin: Pin, must_change: bool, by_mail: bool) -> Result<Queued, Fault> {
+        let told = by_mail.then(|| pin.clone());
         let kept = self.hashing(move |key| key.hash(mailbox, &pin)).await??;
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let changed = sqlx::query(
             "UPDATE mailboxes SET pin = ?, pin_chosen = ?, pin_must_change = ?, wrong_pins = 0 WHERE id = ?",
         )
@@ -158,9 +190,49 @@ impl SqliteStore {
         .bind(Timestamp::now().as_millisecond())
         .bind(must_change)
         .bind(mailbox.to_bytes().as_slice())
-        .execute(&self.writer)
-        .await
-        .map_err(Fault::from)?;
+        .execute(&mut *transaction)
+        .await?;
+        if changed.rows_affected() == 0 {
+            return Err(StoreError::Gone.into());
+        }
+        if let Some(pin) = &told {
+            let queued = self.queue_letter(&mut transaction, mailbox, Tidings::pin(pin)).await?;
+            if queued != Queued::Yes {
+                // A PIN that nobody is told would lock its owner out.
+                transaction.rollback().await?;
+                return Ok(queued);
+            }
+        }
+        transaction.commit().await?;
+        Ok(Queued::Yes)
+    }
+
+    /// What the owner of a mailbox is told by mail.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn mail_settings(&self, mailbox: MailboxId) -> Result<MailSettings, StoreError> {
+        let row = sqlx::query("SELECT mail, missed_call_mail FROM mailboxes WHERE id = ?")
+            .bind(mailbox.to_bytes().as_slice())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(Fault::from)?
+            .ok_or(StoreError::Gone)?;
+        Ok(mail_of(&row)?)
+    }
+
+    /// Sets it. Letters that wait go to the new address, or nowhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`], or the store cannot.
+    pub async fn set_mail(&self, mailbox: MailboxId, mail: &MailSettings) -> Result<(), StoreError> {
+        let changed = sqlx::query("UPDATE mailboxes SET mail = ?, missed_call_mail = ? WHERE id = ?")
+            .bind(mail.address.as_ref().map(MailAddress::as_str))
+            .bind(mail.missed_calls)
+            .bind(mailbox.to_bytes().as_slice())
+            .execute(&self.writer)
+            .await
+            .map_err(Fault::from)?;
         if changed.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
     }
 

@@ -13,7 +13,7 @@ use crate::mailboxes::{id_of, time_of};
 use crate::recordings::doom;
 use crate::sqlite::SqliteStore;
 
-fn message_of(row: &SqliteRow) -> Result<Message, Fault> {
+pub(crate) fn message_of(row: &SqliteRow) -> Result<Message, Fault> {
     let state: String = row.try_get("state")?;
     let nanos: i64 = row.try_get("length_nanos")?;
     Ok(Message {

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use hmac::{Hmac, KeyInit, Mac};
-use postern_mailbox::{MailboxId, Pin};
+use postern_mailbox::limits::PIN_DIGITS_MAX;
+use postern_mailbox::{LetterId, MailboxId, Pin};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -23,8 +24,8 @@ const NEW_KEY_BYTES: usize = 32;
 
 /// First byte of a kept PIN: which parameters made it.
 const FORM: u8 = 1;
-const SALT_BYTES: usize = 16;
-const HASH_BYTES: usize = 32;
+pub(crate) const SALT_BYTES: usize = 16;
+pub(crate) const HASH_BYTES: usize = 32;
 
 /// The key that PINs are hashed under. Wiped when dropped.
 #[derive(Clone)]
@@ -95,12 +96,60 @@ impl PinKey {
         bool::from(hash.ct_eq(&kept[1 + SALT_BYTES..])) && good.is_some()
     }
 
-    fn derive(&self, mailbox: MailboxId, pin: &Pin, salt: &[u8]) -> Zeroizing<[u8; HASH_BYTES]> {
+    /// The PIN of a letter as the database keeps it: without the key it tells nothing, its length included.
+    pub(crate) fn seal(&self, letter: LetterId, pin: &Pin) -> Vec<u8> {
+        let mut sealed = self.pad(letter);
+        // A PIN has at most PIN_DIGITS_MAX digits.
+        sealed[0] ^= pin.digits().len() as u8;
+        sealed[1..].iter_mut().zip(pin.digits().bytes()).for_each(|(byte, digit)| *byte ^= digit);
+        sealed.to_vec()
+    }
+
+    /// The PIN that [`seal`](Self::seal) kept; none when it is of another key or letter.
+    pub(crate) fn open(&self, letter: LetterId, sealed: &[u8]) -> Option<Pin> {
+        let mut plain = self.pad(letter);
+        if sealed.len() != plain.len() {
+            return None;
+        }
+        plain.iter_mut().zip(sealed).for_each(|(byte, sealed)| *byte ^= sealed);
+        let digits = plain.get(1..=usize::from(plain[0]))?;
+        Pin::new(std::str::from_utf8(digits).ok()?)
+    }
+
+    /// Each letter has its own, so that no two PINs are ever kept under the same one.
+    fn pad(&self, letter: LetterId) -> Zeroizing<[u8; 1 + PIN_DIGITS_MAX]> {
         let mut keyed = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        keyed.update(b"postern PIN 1");
-        keyed.update(&mailbox.to_bytes());
-        keyed.update(pin.digits().as_bytes());
-        let keyed = Zeroizing::new(<[u8; 32]>::from(keyed.finalize().into_bytes()));
+        keyed.update(b"postern letter 1");
+        keyed.update(&letter.to_bytes());
+        let mut pad = Zeroizing::new([0; 1 + PIN_DIGITS_MAX]);
+        let bytes = pad.len();
+        pad.copy_from_slice(&keyed.finalize().into_bytes()[..bytes]);
+        pad
+    }
+
+    fn derive(&self, mailbox: MailboxId, pin: &Pin, salt: &[u8]) -> Zeroizing<[u8; HASH_BYTES]> {
+        self.stretch(b"postern PIN 1", mailbox, pin.digits().as_bytes(), salt)
+    }
+
+    /// `parts` under the key. `purpose` keeps one use from another.
+    pub(crate) fn keyed(&self, purpose: &[u8], parts: [&[u8]; 2]) -> Zeroizing<[u8; 32]> {
+        let mut keyed = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        keyed.update(purpose);
+        for part in parts {
+            keyed.update(part);
+        }
+        Zeroizing::new(<[u8; 32]>::from(keyed.finalize().into_bytes()))
+    }
+
+    /// argon2id of `secret` under the key. Takes tens of milliseconds and 19 MB.
+    pub(crate) fn stretch(
+        &self,
+        purpose: &[u8],
+        mailbox: MailboxId,
+        secret: &[u8],
+        salt: &[u8],
+    ) -> Zeroizing<[u8; HASH_BYTES]> {
+        let keyed = self.keyed(purpose, [&mailbox.to_bytes(), secret]);
         let params = Params::new(19 * 1024, 2, 1, Some(HASH_BYTES)).expect("parameters within argon2's own bounds");
         let mut hash = Zeroizing::new([0; HASH_BYTES]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)

@@ -12,6 +12,7 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use crate::error::Fault;
 use crate::frames::Header;
+use crate::letters::Tidings;
 use crate::mailboxes::{id_of, time_of};
 use crate::recorder::path_of;
 use crate::sqlite::SqliteStore;
@@ -152,7 +153,7 @@ impl SqliteStore {
                 .await?
                 .ok_or(StoreError::Gone)?;
         let begun = Begun::of(&row)?;
-        let (finished, replaced) = accept(&mut transaction, &begun, length, false).await?;
+        let (finished, replaced) = self.accept(&mut transaction, &begun, length, false).await?;
         transaction.commit().await?;
         self.recorders.close(recording).await?;
         if let Some(replaced) = replaced {
@@ -233,9 +234,26 @@ async fn deposits(
     Ok(row.try_get(0)?)
 }
 
-/// Makes a message or a greeting of a recording whose samples are synced. The second value is the file of the
-/// greeting that it takes the place of.
-pub(crate) async fn accept(
+impl SqliteStore {
+    /// Makes a message or a greeting of a recording whose samples are synced, and tells the owner by mail who wants it.
+    /// The second value is the file of the greeting that it takes the place of.
+    pub(crate) async fn accept(
+        &self,
+        transaction: &mut Transaction<'_, Sqlite>,
+        begun: &Begun,
+        length: Duration,
+        partial: bool,
+    ) -> Result<(Finished, Option<[u8; 16]>), Fault> {
+        let (finished, replaced) = accept(transaction, begun, length, partial).await?;
+        if let Finished::Message { message, .. } = finished {
+            let tidings = Tidings::message(message.to_bytes(), begun.begun);
+            self.queue_letter(transaction, begun.mailbox, tidings).await?;
+        }
+        Ok((finished, replaced))
+    }
+}
+
+async fn accept(
     transaction: &mut Transaction<'_, Sqlite>,
     begun: &Begun,
     length: Duration,

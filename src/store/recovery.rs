@@ -12,7 +12,7 @@ use crate::files::{Appending, Files};
 use crate::frames::Place;
 use crate::mailboxes::id_of;
 use crate::recorder::{Length, measure, path_of};
-use crate::recordings::{Begun, accept, doom};
+use crate::recordings::{Begun, doom};
 use crate::sqlite::SqliteStore;
 
 /// Name of the directory for recordings that nothing names, though they hold audio: they may belong to a database
@@ -97,7 +97,7 @@ impl SqliteStore {
         }
         let message = length.filter(|length| begun.greeting.is_none() && length.duration() >= MESSAGE_MIN);
         if let Some(length) = message {
-            let (finished, _) = accept(&mut transaction, begun, length.duration(), true).await?;
+            let (finished, _) = self.accept(&mut transaction, begun, length.duration(), true).await?;
             transaction.commit().await?;
             if let Finished::Message { message, .. } = finished {
                 recovered.messages.push(message);

@@ -78,6 +78,122 @@ const STEPS: &[&str] = &[
     ALTER TABLE mailboxes ADD COLUMN quota_messages INTEGER;
     ALTER TABLE mailboxes ADD COLUMN quota_secs INTEGER;
 ",
+    "
+    -- What changed last, once for each mailbox and kind of change, so that it is bounded by the mailboxes. Triggers write it:
+    -- in the transaction of the change itself, and for an older program beside us too.
+    CREATE TABLE changes (
+        mailbox BLOB NOT NULL,
+        what TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        PRIMARY KEY (mailbox, what)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX changes_by_sequence ON changes (sequence);
+    CREATE TRIGGER message_arrived AFTER INSERT ON messages BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.mailbox, 'messages', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    CREATE TRIGGER message_moved AFTER UPDATE OF state ON messages WHEN OLD.state <> NEW.state BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.mailbox, 'messages', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    -- One that was deleted before was in no list; those of a mailbox that goes, go with it.
+    CREATE TRIGGER message_gone AFTER DELETE ON messages
+    WHEN OLD.state <> 'deleted' AND EXISTS (SELECT 1 FROM mailboxes WHERE id = OLD.mailbox) BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (OLD.mailbox, 'messages', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    CREATE TRIGGER greeting_recorded AFTER INSERT ON greetings BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.mailbox, 'options', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    -- PINs and their attempts are nobody's news.
+    CREATE TRIGGER options_changed AFTER UPDATE ON mailboxes
+    WHEN OLD.wrong_pins = NEW.wrong_pins AND OLD.pin = NEW.pin BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.id, 'options', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    CREATE TRIGGER mailbox_added AFTER INSERT ON mailboxes BEGIN
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (NEW.id, 'mailbox', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes))
+        ON CONFLICT (mailbox, what) DO UPDATE SET sequence = excluded.sequence;
+    END;
+    -- What is left of a mailbox that is gone: that it is, until 1000 other changes have followed.
+    CREATE TRIGGER mailbox_removed AFTER DELETE ON mailboxes BEGIN
+        DELETE FROM changes WHERE mailbox = OLD.id;
+        INSERT INTO changes (mailbox, what, sequence)
+        VALUES (OLD.id, 'mailbox', (SELECT COALESCE(MAX(sequence), 0) + 1 FROM changes));
+        DELETE FROM changes WHERE sequence <= (SELECT MAX(sequence) FROM changes) - 1000
+            AND NOT EXISTS (SELECT 1 FROM mailboxes WHERE id = changes.mailbox);
+    END;
+    -- Who is told of a mailbox's messages.
+    CREATE TABLE subscriptions (
+        id TEXT PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        dialog TEXT NOT NULL,
+        expires INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX subscriptions_of_mailbox ON subscriptions (mailbox);
+",
+    "
+    -- The dial string that Play on Phone calls unless another is given.
+    ALTER TABLE mailboxes ADD COLUMN play_on_phone_number TEXT;
+    -- Apart from the mailboxes: a wrong password is nobody's news.
+    CREATE TABLE web_accounts (
+        mailbox BLOB PRIMARY KEY REFERENCES mailboxes (id) ON DELETE CASCADE,
+        password BLOB,
+        wrong INTEGER NOT NULL DEFAULT 0,
+        locked_until INTEGER NOT NULL DEFAULT 0,
+        link BLOB UNIQUE,
+        link_expires INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+    -- Names that no mailbox has are locked out as mailboxes are, in a fixed number of places.
+    CREATE TABLE web_strangers (
+        place INTEGER PRIMARY KEY,
+        wrong INTEGER NOT NULL,
+        locked_until INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE web_sessions (
+        token BLOB PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        begun INTEGER NOT NULL,
+        used INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX web_sessions_of_mailbox ON web_sessions (mailbox, begun);
+",
+    "
+    -- Absent: the owner gets no mail.
+    ALTER TABLE mailboxes ADD COLUMN mail TEXT;
+    ALTER TABLE mailboxes ADD COLUMN missed_call_mail INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE letters (
+        id BLOB PRIMARY KEY,
+        mailbox BLOB NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        message BLOB,
+        caller_address TEXT,
+        caller_name TEXT,
+        pin BLOB,
+        happened INTEGER NOT NULL,
+        made INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        claim BLOB,
+        claimed_until INTEGER NOT NULL DEFAULT 0,
+        server_failed INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX letters_due ON letters (state, due);
+    CREATE INDEX letters_of_mailbox ON letters (mailbox, kind, made);
+    -- Letters that a limit kept from being queued, since the database was made.
+    CREATE TABLE letters_refused (id INTEGER PRIMARY KEY CHECK (id = 1), letters INTEGER NOT NULL) STRICT;
+    INSERT INTO letters_refused VALUES (1, 0);
+",
 ];
 
 /// Opens the database, makes or completes its tables, and gives one pool that writes and one that reads.

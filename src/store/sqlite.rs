@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use postern_mailbox::{
-    Address, Audio, AudioId, Began, Beginning, Finished, Finishing, GreetingInUse, Mailbox, MailboxId, Message,
+    Address, Audio, AudioId, Began, Beginning, Caller, Finished, Finishing, GreetingInUse, Mailbox, MailboxId, Message,
     MessageId, MessageState, PinAttempt, PinChange, PinChanged, PinVerdict, PlanName, RecordingId, Store, StoreError,
 };
 use sqlx::sqlite::SqlitePool;
@@ -16,6 +17,7 @@ use crate::audio::Places;
 use crate::error::{Fault, OpenError};
 use crate::files::{Files, SystemFiles};
 use crate::limits;
+use crate::passwords::Passwords;
 use crate::pins::PinKey;
 use crate::recorder::Recorders;
 use crate::recovery::Recovered;
@@ -31,12 +33,20 @@ pub struct Options {
     pub pin_key: PinKey,
     /// The disk under the recordings.
     pub files: Arc<dyn Files>,
+    /// Somebody sends letters: they are queued. Otherwise none are, whatever owners want.
+    pub sends_letters: bool,
 }
 
 impl Options {
-    /// The system's own files.
+    /// The system's own files, and no letters.
     pub fn new(database: impl Into<PathBuf>, recordings: impl Into<PathBuf>, pin_key: PinKey) -> Self {
-        Self { database: database.into(), recordings: recordings.into(), pin_key, files: Arc::new(SystemFiles) }
+        Self {
+            database: database.into(),
+            recordings: recordings.into(),
+            pin_key,
+            files: Arc::new(SystemFiles),
+            sends_letters: false,
+        }
     }
 }
 
@@ -50,8 +60,10 @@ pub struct SqliteStore {
     pub(crate) directory: Arc<PathBuf>,
     pub(crate) pin_key: PinKey,
     pub(crate) places: Arc<Mutex<Places>>,
+    pub(crate) sends_letters: bool,
     questions: Semaphore,
     hashing: Semaphore,
+    pub(crate) passwords: Passwords,
 }
 
 impl SqliteStore {
@@ -60,11 +72,28 @@ impl SqliteStore {
     /// # Errors
     /// The operator's: database or directory cannot be used.
     pub async fn open(options: Options) -> Result<(Self, Recovered), OpenError> {
+        let (database, recordings) = (options.database.clone(), options.recordings.clone());
+        let store = Self::open_beside(options).await?;
+        let because = |source| OpenError::Recordings { path: recordings.clone(), source };
+        let recovered = store.recover().await.map_err(|fault| match fault {
+            Fault::Database(source) => OpenError::Database { path: database, source },
+            Fault::Files(source) => because(source),
+            Fault::Random(error) => OpenError::Random(error),
+            Fault::Told(error) => because(io::Error::other(error)),
+        })?;
+        Ok((store, recovered))
+    }
+
+    /// Opens a store beside those who record into it, whose it is to recover what nobody finished.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_beside(options: Options) -> Result<Self, OpenError> {
         let because = |source| OpenError::Recordings { path: options.recordings.clone(), source };
         options.files.create_directory(&options.recordings).map_err(because)?;
         let directory = Arc::new(options.recordings.clone());
         let (writer, readers) = schema::open(&options.database).await?;
-        let store = Self {
+        Ok(Self {
             writer,
             readers,
             recorders: Recorders::start(&options.files, &directory)?,
@@ -72,16 +101,11 @@ impl SqliteStore {
             directory,
             pin_key: options.pin_key,
             places: Arc::default(),
+            sends_letters: options.sends_letters,
             questions: Semaphore::new(limits::QUESTIONS_MAX),
             hashing: Semaphore::new(limits::PINS_AT_ONCE),
-        };
-        let recovered = store.recover().await.map_err(|fault| match fault {
-            Fault::Database(source) => OpenError::Database { path: options.database, source },
-            Fault::Files(source) => because(source),
-            Fault::Random(error) => OpenError::Random(error),
-            Fault::Told(error) => because(io::Error::other(error)),
-        })?;
-        Ok((store, recovered))
+            passwords: Passwords::default(),
+        })
     }
 
     /// Whether the store can be written to now: a row of the database and a file of the recordings.
@@ -107,7 +131,7 @@ impl SqliteStore {
     }
 
     /// A place among the questions, or the answer that there is none.
-    fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+    pub(crate) fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         self.questions.try_acquire().map_err(|_| StoreError::Busy)
     }
 
@@ -182,6 +206,11 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         let _turn = self.turn()?;
         Ok(self.move_message(mailbox, message, state).await?)
+    }
+
+    async fn note_missed_call(&self, mailbox: MailboxId, caller: Caller, at: Timestamp) -> Result<(), StoreError> {
+        let _turn = self.turn()?;
+        Ok(self.queue_missed_call(mailbox, &caller, at).await?)
     }
 
     async fn use_greeting(&self, mailbox: MailboxId, greeting: GreetingInUse) -> Result<(), StoreError> {

@@ -41,6 +41,36 @@ closed! {
         Other = "other",
     }
 
+    /// What a request to the web services is about.
+    WebRoute as "route" {
+        Page = "page",
+        SignIn = "sign_in",
+        Messages = "messages",
+        Options = "options",
+        Calls = "calls",
+        Events = "events",
+        Admin = "admin",
+        Other = "other",
+    }
+
+    /// The class of the answer to a request to the web services.
+    WebStatus as "status" {
+        Informed = "1xx",
+        Success = "2xx",
+        Redirect = "3xx",
+        Refused = "4xx",
+        Failed = "5xx",
+    }
+
+    /// What became of an attempt to sign in on the web.
+    WebSignIn as "result" {
+        Right = "right",
+        Wrong = "wrong",
+        Locked = "locked",
+        /// Too many of one address.
+        Limited = "limited",
+    }
+
     /// How SIP came.
     SipTransport as "transport" {
         Udp = "udp",
@@ -388,6 +418,19 @@ impl SipResult {
             500 => Self::Code500,
             503 => Self::Code503,
             _ => Self::Other,
+        }
+    }
+}
+
+impl WebStatus {
+    /// The class of an HTTP status.
+    pub fn of(status: u16) -> Self {
+        match status / 100 {
+            1 => Self::Informed,
+            2 => Self::Success,
+            3 => Self::Redirect,
+            4 => Self::Refused,
+            _ => Self::Failed,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What the UM service counts.
 
-use crate::call_labels::{CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, Slot, SlotState, WorkerEnd};
+use crate::call_labels::{
+    CallRefusal, RecycleCause, SipMethod, SipResult, SipTransport, Slot, SlotState, WebRoute, WebSignIn, WebStatus,
+    WorkerEnd,
+};
 use crate::catalogue::{Definition, Kind};
 use crate::cell_set::cells;
 use crate::labels::{LabelSet, ReloadResult, State};
@@ -26,6 +29,8 @@ cells! {
             "postern_um_answer_seconds", "Time from an INVITE to its redirect or its refusal.", ANSWER_SECONDS;
         calls: Gauge<Slot> =
             "postern_um_calls", "Calls of each slot, those redirected and not yet there included.";
+        outgoing_calls: Gauge<()> =
+            "postern_um_outgoing_calls", "Calls placed for mailbox owners that are not over.";
         calls_max: OptionalGauge<()> =
             "postern_um_calls_max", "Calls that both slots may have together.";
         /// 1 for the state that it is in, the others 0.
@@ -49,6 +54,16 @@ cells! {
             "postern_um_malformed_messages_total", "What came and is no SIP message.";
         certificate_expiry: OptionalGauge<()> =
             "postern_um_certificate_expiry_timestamp_seconds", "When the certificate in use expires, in Unix time.";
+        web_requests: Counter<(WebRoute, WebStatus)> =
+            "postern_um_web_requests_total", "Requests to the web services by what they are about and the answer's class.";
+        web_sign_ins: Counter<WebSignIn> =
+            "postern_um_web_sign_ins_total", "Attempts to sign in on the web, by result.";
+        web_sessions: OptionalGauge<()> =
+            "postern_um_web_sessions", "Sessions of the web that live.";
+        web_streams: Gauge<()> =
+            "postern_um_web_event_streams", "Browsers that are told of changes now.";
+        web_connections_refused: Counter<()> =
+            "postern_um_web_connections_refused_total", "Connections to the web services refused by a limit or a failed handshake.";
         reloads: Counter<ReloadResult> =
             "postern_um_configuration_reloads_total", "Attempts to reload the configuration, by result.";
     }

@@ -27,9 +27,14 @@ mod doctor_turn;
 mod doctor_wire;
 pub mod firewall;
 #[cfg(feature = "mailbox")]
+pub mod mail;
+#[cfg(feature = "mailbox")]
+mod mail_listing;
+#[cfg(feature = "mailbox")]
 pub mod mailbox;
 #[cfg(feature = "mailbox")]
 mod mailbox_desk;
+#[cfg(feature = "mailbox")]
 mod mailbox_export;
 #[cfg(feature = "mailbox")]
 mod mailbox_listing;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use postern_mailbox::{Address, GreetingInUse, Mailbox, MailboxId, OwnQuota, PlanName};
-use postern_store::{AddError, Listed, NewMailbox};
+use postern_store::{AddError, Listed, MailAddress, MailSettings, NewMailbox};
 
 use crate::mailbox_desk::{Desk, mend};
 use crate::mailbox_export;
@@ -31,6 +31,8 @@ enum Command {
     ResetPin(ResetPinArgs),
     /// Unlock a mailbox after too many wrong PINs
     Unlock(UnlockArgs),
+    /// Say where mail for the owner of a mailbox goes, and what it tells
+    SetMail(SetMailArgs),
     /// Write the messages of a mailbox as WAV files
     Export(ExportArgs),
     /// Remove a mailbox with its messages and greetings
@@ -79,6 +81,12 @@ struct AddArgs {
     /// [default: the plan's, at each call]
     #[arg(long, value_name = "TARGET")]
     operator: Option<String>,
+    /// Where its owner gets mail of new messages and of a new PIN [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    mail: Option<MailAddress>,
+    /// Also of calls that left no message
+    #[arg(long, requires = "mail")]
+    missed_calls: bool,
     /// Messages that it may hold [default: mailbox.quota_messages]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     quota_messages: Option<u32>,
@@ -112,6 +120,23 @@ struct UnlockArgs {
     address: String,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(clap::Args, Debug)]
+struct SetMailArgs {
+    /// Address of the mailbox
+    address: String,
+    #[command(flatten)]
+    place: Place,
+    /// Where its owner gets mail
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "none", required_unless_present_any = ["none", "missed_calls"])]
+    mail: Option<MailAddress>,
+    /// Its owner gets no mail
+    #[arg(long)]
+    none: bool,
+    /// Whether mail also tells of calls that left no message
+    #[arg(long, value_name = "yes|no", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    missed_calls: Option<bool>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -149,6 +174,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         Command::List(args) => list(args).await,
         Command::ResetPin(args) => reset_pin(args).await,
         Command::Unlock(args) => unlock(args).await,
+        Command::SetMail(args) => set_mail(args).await,
         Command::Export(args) => export(args).await,
         Command::Remove(args) => remove(args).await,
     }
@@ -195,9 +221,11 @@ async fn add(args: AddArgs) -> Result<ExitCode> {
         time_zone,
         operator,
         quota,
+        mail: MailSettings { address: args.mail, missed_calls: args.missed_calls },
         pin: chosen.pin.clone(),
         must_change: chosen.is_made_up,
     };
+    desk.tell_of_mail(&new.mail);
     let said = format!("Added mailbox {} of the dial plan {} for {}.", listed(&new.addresses), new.plan, new.name);
     match store.add_mailbox(new).await {
         Ok(_) => {}
@@ -251,6 +279,27 @@ async fn unlock(args: UnlockArgs) -> Result<ExitCode> {
         false => "was not locked",
     };
     output::print_line(format_args!("{} {was}: {} forgotten.", called(&mailbox), counted(wrong_pins, "wrong PIN")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set_mail(args: SetMailArgs) -> Result<ExitCode> {
+    let desk = Desk::open(&args.place.config)?;
+    let store = desk.existing_store().await?;
+    let mailbox = desk.find(&store, args.place.plan.as_deref(), &args.address).await?;
+    let mut mail = store.mail_settings(mailbox.id).await.map_err(mend)?;
+    match args.mail {
+        Some(address) => mail.address = Some(address),
+        None if args.none => mail.address = None,
+        None => {}
+    }
+    mail.missed_calls = args.missed_calls.unwrap_or(mail.missed_calls);
+    store.set_mail(mailbox.id, &mail).await.map_err(mend)?;
+    desk.tell_of_mail(&mail);
+    let of = if mail.missed_calls { "new messages and missed calls" } else { "new messages" };
+    output::print_line(match &mail.address {
+        Some(address) => format!("{} has mail of {of} sent to {address}.", called(&mailbox)),
+        None => format!("{} has no mail sent.", called(&mailbox)),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use postern_config::{Config, DialPlanConfig, MailboxConfig, StoreLocation, UriType};
 use postern_dialplan::Rules;
+use postern_mail::DeadLetters;
 use postern_mailbox::{Address, Mailbox, MailboxId, PinPolicy, PlanName, Store, StoreError};
-use postern_store::{Listed, SqliteStore};
+use postern_store::{Listed, MailSettings, SqliteStore};
 
 use crate::output;
 
@@ -38,7 +39,10 @@ impl Desk {
     /// # Errors
     /// It cannot be opened.
     pub(crate) async fn store(&self) -> Result<SqliteStore> {
-        Ok(SqliteStore::open(postern_worker::store_options(&self.mailbox)?).await?.0)
+        let mut options = postern_worker::store_options(&self.mailbox)?;
+        // Whoever opens a store first finishes what a dead worker could not, and its letters with it.
+        options.sends_letters = self.config.mail.is_some();
+        Ok(SqliteStore::open(options).await?.0)
     }
 
     /// The store, where one is.
@@ -64,6 +68,28 @@ impl Desk {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Says so where mail would go nowhere.
+    pub(crate) fn tell_of_mail(&self, mail: &MailSettings) {
+        if mail.address.is_some() && self.config.mail.is_none() {
+            let file = self.config.path.display();
+            output::complain(format_args!("no mail is sent yet: {file} has no [mail], which names the mail server"));
+        }
+    }
+
+    /// The folder of letters that were given up.
+    ///
+    /// # Errors
+    /// The configuration has no `[mail]`.
+    pub(crate) fn dead_letters(&self) -> Result<DeadLetters> {
+        let Some(mail) = &self.config.mail else {
+            bail!(
+                "{} has no [mail], so that no mail is sent: name the file of the UM service",
+                self.config.path.display()
+            )
+        };
+        Ok(DeadLetters::of_queue(&mail.queue))
     }
 
     /// The plan of this name; without a name, the only one.

@@ -5,14 +5,11 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use postern_mail::AudioError;
 use postern_mailbox::{AudioId, Mailbox, Message, Store};
-use postern_media::wav;
 use postern_store::SqliteStore;
 
 use crate::mailbox_desk::mend;
-
-/// Samples asked of the store at once: a minute at its usual rate.
-const SAMPLES_AT_ONCE: usize = 8_000 * 60;
 
 /// Writes every message into `directory`, which is made if it is missing; returns the files. Files that are there stay as
 /// they are: a message never changes.
@@ -42,14 +39,8 @@ fn name(message: &Message) -> String {
 }
 
 async fn render(store: &SqliteStore, message: &Message) -> Result<Vec<u8>> {
-    let mut samples = Vec::new();
-    loop {
-        let audio = AudioId::Message(message.id);
-        let piece = store.read_audio(audio, samples.len() as u64, SAMPLES_AT_ONCE).await.map_err(mend)?;
-        let is_end = piece.is_end || piece.samples.is_empty();
-        samples.extend_from_slice(&piece.samples);
-        if is_end {
-            return Ok(wav::encode(piece.rate_hz, &samples)?);
-        }
+    match postern_mail::wav_of(store, AudioId::Message(message.id), usize::MAX).await {
+        Err(AudioError::Store(error)) => Err(mend(error)),
+        wav => Ok(wav?),
     }
 }

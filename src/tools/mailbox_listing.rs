@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use postern_store::Listed;
+use postern_store::{Listed, MailAddress};
 use serde::Serialize;
 
 const HEADINGS: [&str; 8] = ["PLAN", "ADDRESS", "NAME", "NEW", "SAVED", "PIN", "LANGUAGE", "TIME ZONE"];
@@ -13,7 +13,7 @@ pub(crate) fn table(mailboxes: &[Listed], attempts_max: u32) -> String {
         return "There are no mailboxes.\n".into();
     }
     let mut lines = vec![HEADINGS.map(str::to_owned)];
-    for Listed { mailbox, new, saved, wrong_pins } in mailboxes {
+    for Listed { mailbox, new, saved, wrong_pins, .. } in mailboxes {
         let mut addresses = mailbox.addresses.iter().map(ToString::to_string);
         let pin = match *wrong_pins {
             0 => "ok".into(),
@@ -63,6 +63,9 @@ struct Entry<'l> {
     /// Absent: as for all.
     quota_messages: Option<u32>,
     quota_minutes: Option<u32>,
+    /// Absent: no mail is sent.
+    mail: Option<&'l str>,
+    missed_call_mail: bool,
     greeting: &'static str,
     recorded_greetings: Vec<&'static str>,
     new_messages: u32,
@@ -88,6 +91,8 @@ pub(crate) fn json(mailboxes: &[Listed], attempts_max: u32) -> serde_json::Resul
             operator: mailbox.operator.as_deref(),
             quota_messages: mailbox.quota.messages,
             quota_minutes: mailbox.quota.audio_secs.map(|secs| secs / 60),
+            mail: listed.mail.address.as_ref().map(MailAddress::as_str),
+            missed_call_mail: listed.mail.missed_calls,
             greeting: mailbox.greeting.name(),
             recorded_greetings: mailbox.recorded.iter().map(|greeting| greeting.kind.name()).collect(),
             new_messages: listed.new,
@@ -106,6 +111,7 @@ fn zone(mailbox: &postern_mailbox::Mailbox) -> String {
 #[cfg(test)]
 mod tests {
     use postern_mailbox::{GreetingInUse, Mailbox, MailboxId, OwnQuota, PlanName};
+    use postern_store::MailSettings;
 
     use super::*;
 
@@ -122,7 +128,8 @@ mod tests {
             greeting: GreetingInUse::Standard,
             recorded: Vec::new(),
         };
-        Listed { mailbox, new: 3, saved: 0, wrong_pins }
+        let mail = MailSettings { address: "alice@example.test".parse().ok(), missed_calls: false };
+        Listed { mailbox, mail, new: 3, saved: 0, wrong_pins }
     }
 
     #[test]
@@ -143,6 +150,7 @@ office  1002          Jürgen Weiß-Überlang  3    0      2 wrong  en-US     Eu
         let text = json(&[listed("Alice Ng", &["1001", "sip:alice@example.test"], 15)], 15).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value[0]["addresses"], serde_json::json!(["1001", "sip:alice@example.test"]));
+        assert_eq!((&value[0]["mail"], &value[0]["missed_call_mail"]), (&"alice@example.test".into(), &false.into()));
         assert_eq!((&value[0]["locked"], &value[0]["new_messages"]), (&true.into(), &3.into()));
         assert_eq!(json(&[], 15).unwrap(), "[]\n");
     }

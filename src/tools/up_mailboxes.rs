@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow};
 use postern_config::Config;
 use postern_mailbox::{GreetingInUse, MailboxId, OwnQuota, Pin, PlanName};
-use postern_store::{NewMailbox, SqliteStore};
+use postern_store::{MailSettings, NewMailbox, SqliteStore};
 
 use crate::mailbox_pin;
 use crate::up_premises::PLAN;
@@ -49,6 +49,7 @@ pub(crate) async fn add(config: &Config) -> Result<Vec<Mailbox>> {
             time_zone: "UTC".into(),
             operator: mailbox.operator,
             quota: mailbox.quota,
+            mail: MailSettings::default(),
             pin: pin.clone(),
             must_change: false,
         };

@@ -11,12 +11,15 @@
 
 mod contact;
 mod desk;
+mod dialling;
 mod error;
 mod generation;
 mod keeper;
 mod launch;
 mod limits;
 mod meters;
+mod outcalls;
+mod owner_calls;
 mod place;
 mod service;
 mod stop;
@@ -24,6 +27,8 @@ mod story;
 
 pub use error::UmError;
 pub use launch::Launch;
+pub use outcalls::{Changed, Denied, Outcalls, Wish};
+pub use owner_calls::{OwnerCalls, tell_changes};
 pub use service::{Origin, run};
 pub use stop::{Stop, stops_by_signal};
 pub use story::{StoryError, ask_recent_calls, ask_story};

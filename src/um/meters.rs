@@ -98,6 +98,7 @@ impl Meters {
     /// Reads the gauges; about four times a second.
     pub(crate) fn read(&self, slots: &Slots, calls_max: u32) {
         self.cells.calls_max.set((), calls_max.into());
+        self.cells.outgoing_calls.set((), slots.outcalls() as u64);
         let now_unix_secs = system::unix_secs();
         for slot in Slot::BOTH {
             let label = slot_label(slot);

@@ -25,6 +25,7 @@ use crate::keeper::{Keepers, News, Order};
 use crate::launch::Launch;
 use crate::limits::{BEAT_INTERVAL, WATCH_INTERVAL};
 use crate::meters::{self, Meters};
+use crate::outcalls::{Asked, Home, Knowledge, Outcalls};
 use crate::place::{self, Place};
 use crate::stop::Stop;
 
@@ -46,6 +47,9 @@ struct Service {
     desk: Desk,
     slots: Slots,
     keepers: Keepers,
+    /// Where outgoing calls are asked for.
+    outcalls: Outcalls,
+    home: Home,
     meters: Meters,
     readiness: Readiness,
     heartbeat: Option<Heartbeat>,
@@ -117,6 +121,7 @@ pub async fn run(
             () = service.transport.drive(&mut service.endpoint) => service.answer_all(),
             Some((slot, news)) = service.keepers.news.recv() => service.on_news(slot, news),
             () = until(service.slots.next_timeout()) => service.slots.handle_timeout(Instant::now()),
+            asked = service.home.asked() => service.on_asked(asked),
             _ = beat.tick() => service.beat(),
             _ = watch.tick(), if !service.stopping => service.watch(&launch),
             _ = hangup.recv(), if !service.stopping => service.on_hangup(),
@@ -164,6 +169,7 @@ impl Service {
         // Last of all: from here on there are processes.
         let places = Slot::BOTH.map(|slot| Place::of(&um.runtime_directory, slot));
         let keepers = Keepers::start(places, launch);
+        let (outcalls, home) = Home::new();
         let heartbeat = health.heartbeat(0);
         let mut telemetry = JoinSet::new();
         telemetry.spawn(postern_telemetry::serve(listener, metrics, health));
@@ -174,6 +180,8 @@ impl Service {
             desk,
             slots,
             keepers,
+            outcalls,
+            home,
             meters: Meters::new(cells),
             readiness,
             heartbeat,
@@ -201,11 +209,18 @@ impl Service {
                 Action::Kill { slot } => self.keepers.order(slot, Order::Kill),
             }
         }
+        self.home.tell(&mut self.slots);
         self.readiness.set(match self.slots.active() {
             _ if self.stopping => State::Draining,
             Some(_) => State::Ready,
             None => State::Starting,
         });
+    }
+
+    fn on_asked(&mut self, asked: Asked) {
+        let per_hour = self.config.um.as_ref().map_or(0, |um| um.outcalls_per_hour);
+        let knowledge = Knowledge { slots: &mut self.slots, rules: &self.desk.rules, per_hour };
+        self.home.answer(asked, knowledge);
     }
 
     fn answer_all(&mut self) {

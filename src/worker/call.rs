@@ -281,7 +281,7 @@ impl Call {
                 None => Kind::SubscriberAccess,
             },
             Purpose::SubscriberAccess { .. } => {
-                self.arrival.order.as_deref().map_or(Kind::SubscriberAccess, conversation)
+                self.arrival.order.as_deref().and_then(conversation).unwrap_or(Kind::SubscriberAccess)
             }
         };
         let known = match &decision.purpose {
@@ -319,8 +319,11 @@ impl Call {
             MediaEvent::Stream(StreamEvent::FirstAudio) => self.note("the first audio came"),
             MediaEvent::FirstSent => {
                 self.note("the first audio left");
-                let took = self.arrival.arrived.elapsed();
-                self.shared.meters.first_audio(took, self.end.way);
+                // A call of ours has rung first, for as long as its owner liked.
+                if self.arrival.order.is_none() {
+                    let took = self.arrival.arrived.elapsed();
+                    self.shared.meters.first_audio(took, self.end.way);
+                }
             }
             MediaEvent::Stream(_) => {}
             MediaEvent::PlaybackLow(playback) => self.read_on(playback),
@@ -514,6 +517,7 @@ impl Call {
             let length = postern_mailbox::audio_length(samples, rate_hz);
             self.shared.meters.recording_ended(why, stored.unwrap_or(Ok(())), length);
         }
+        self.note_missed_call().await;
         self.tell_end();
         self.say(FromCall::Done).await;
     }

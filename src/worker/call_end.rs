@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use postern_dialplan::{Decision, Purpose};
 use postern_ice::candidate::{Component, Kind};
 use postern_ice::io::EdgeId;
-use postern_mailbox::{CallResult, Outcome};
+use postern_mailbox::{CallResult, Caller, EndOfCall, Outcome};
 use postern_media::report::NoAudio;
 use postern_sip::StatusCode;
 use postern_sip::user_agent_io::EndCause;
@@ -128,6 +128,23 @@ impl CallEnd {
 }
 
 impl Call {
+    /// Has the owner told, who may want to know by mail that somebody called and left nothing. One whom the operator
+    /// took over was not missed.
+    pub(crate) async fn note_missed_call(&self) {
+        let Some(Outcome { mailbox: Some(mailbox), result: CallResult::MissedCall, end }) = self.end.outcome else {
+            return;
+        };
+        if end == EndOfCall::Transferred {
+            return;
+        }
+        let caller = &self.arrival.decision.caller;
+        let caller = Caller { address: caller.shown.clone(), name: caller.display_name.clone() };
+        let at = self.arrival.record.started;
+        if let Err(error) = self.shared.store.note_missed_call(mailbox, caller, at).await {
+            tracing::warn!(%mailbox, %error, "nobody will be told by mail of a missed call");
+        }
+    }
+
     /// Tells of the call's end, once everything has said its last word.
     pub(crate) fn tell_end(&mut self) {
         let (shared, end) = (&self.shared, &self.end);

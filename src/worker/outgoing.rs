@@ -148,16 +148,15 @@ impl Call {
     }
 }
 
-/// What the voice mail logic is to do in the call.
-pub(crate) fn conversation(order: &Order) -> Kind {
+/// What the voice mail logic is to do in the call. `None`: the order names no mailbox, message or greeting.
+pub(crate) fn conversation(order: &Order) -> Option<Kind> {
     let greeting = |name: &str| GreetingKind::ALL.into_iter().find(|kind| kind.name() == name);
     let errand = match &order.purpose {
-        OrderPurpose::PlayMessage { message } => message.parse().ok().map(Errand::PlayMessage),
-        OrderPurpose::PlayGreeting { greeting: name } => greeting(name).map(Errand::PlayGreeting),
-        OrderPurpose::RecordGreeting { greeting: name } => greeting(name).map(Errand::RecordGreeting),
+        OrderPurpose::PlayMessage { message } => Errand::PlayMessage(message.parse().ok()?),
+        OrderPurpose::PlayGreeting { greeting: name } => Errand::PlayGreeting(greeting(name)?),
+        OrderPurpose::RecordGreeting { greeting: name } => Errand::RecordGreeting(greeting(name)?),
     };
-    let mailbox = order.number.parse().ok();
-    mailbox.zip(errand).map_or(Kind::SubscriberAccess, |(mailbox, errand)| Kind::Placed { mailbox, errand })
+    Some(Kind::Placed { mailbox: order.number.parse().ok()?, errand })
 }
 
 /// What the call counts as.
@@ -292,6 +291,27 @@ mod tests {
         let uri = own_uri("1001>\r\nX-Evil: yes", "um.example.test").unwrap().to_string();
         assert!(!uri.contains(['\r', '\n', '>', ' ']), "{uri}");
         assert_eq!(own_uri("sip:a@b\r\nX-Evil: yes", "um.example.test"), None);
+    }
+
+    #[test]
+    fn an_order_is_an_errand_or_nothing() {
+        let order = |number: &str, purpose: OrderPurpose| Order {
+            id: postern_slots::OrderId::new([1; 16]),
+            mailbox: "m".into(),
+            plan: "office".into(),
+            number: number.into(),
+            purpose,
+            target: OrderTarget::Number("2002".into()),
+            dialled: "2002".into(),
+            gateways: Vec::new(),
+        };
+        let greeting = |name: &str| OrderPurpose::PlayGreeting { greeting: name.into() };
+        let mailbox = "1001".parse().unwrap();
+        let errand = Errand::PlayGreeting(GreetingKind::OutOfOffice);
+        assert_eq!(conversation(&order("1001", greeting("out-of-office"))), Some(Kind::Placed { mailbox, errand }));
+        assert_eq!(conversation(&order("1001", greeting("loud"))), None);
+        assert_eq!(conversation(&order("nobody", greeting("own"))), None);
+        assert_eq!(conversation(&order("1001", OrderPurpose::PlayMessage { message: "../1".into() })), None);
     }
 
     #[test]

@@ -195,7 +195,9 @@ impl Signalling {
         calls: &mut HashMap<CallHandle, Running>,
     ) {
         let (id, call_id) = (order.id, order.id.to_string());
-        let serving = *self.duty.borrow() == Duty::Serving && calls.len() < self.calls_max;
+        let serving = *self.duty.borrow() == Duty::Serving
+            && calls.len() < self.calls_max
+            && outgoing::conversation(&order).is_some();
         let plan = self.shared.plans.get(&order.plan).filter(|_| serving).cloned();
         let ways = plan.as_ref().map_or(Vec::new(), |plan| self.trunks.choose(&order, plan.security.needs_tls()));
         let Some(plan) = plan.filter(|_| !ways.is_empty()) else {
@@ -439,15 +441,12 @@ async fn turn(desk: &mut Option<Desk>) -> slot::Turn {
 
 /// Where a call may be transferred: a SIP URI, or a number at the peer's own host.
 fn transfer_target(rules: &Rules, running: &Running, operator: &str) -> Option<NameAddr> {
+    let host = running.peer.map(postern_sip::host::Host::from);
     match rules.transfer(&running.plan, operator) {
-        Ok(DialTarget::Number(number)) => {
-            let host = postern_sip::host::Host::from(running.peer?);
-            Some(NameAddr::new(SipUri::new(host).with_user(&number)))
-        }
-        Ok(DialTarget::User { user, host, secure }) => {
-            let mut uri = SipUri::new(host).with_user(&user);
-            uri.secure = secure;
-            Some(NameAddr::new(uri))
+        Ok(DialTarget::Number(number)) => Some(NameAddr::new(SipUri::new(host?).with_user(&number))),
+        Ok(DialTarget::User { secure, user, host }) => {
+            let uri = SipUri::new(host).with_user(&user);
+            Some(NameAddr::new(if secure { uri.secured() } else { uri }))
         }
         Err(refusal) => {
             // What stands in the way is the operator's to mend: the mailbox was given this target.

@@ -120,7 +120,9 @@ pub async fn start(config: &Config, slot: usize) -> Result<Worker, StartError> {
 pub async fn start_in(config: &Config, slot: usize, seat: Option<Seat>) -> Result<Worker, StartError> {
     let worker = config.worker.as_ref().ok_or(StartError::Missing("worker"))?;
     let mailbox = config.mailbox.as_ref().ok_or(StartError::Missing("mailbox"))?;
-    let (store, recovered) = SqliteStore::open(store_options(mailbox)?).await?;
+    let mut options = store_options(mailbox)?;
+    options.sends_letters = config.mail.is_some();
+    let (store, recovered) = SqliteStore::open(options).await?;
     let store = Arc::new(store);
     let threads = Media::count(worker.media_threads as usize);
     let monitor = Monitor::new(threads)?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use postern_dialplan::DialTarget;
 use postern_sip::digest::Credentials;
 use postern_sip::user_agent_io::{Alternative, PingFault, PingHandle, Pong};
 use postern_sip::{SipUri, StatusCode, Target, Uri, UserAgent};
@@ -35,7 +36,7 @@ impl Trunk {
     /// How a call to `called` goes by it. `None`: the target makes no URI.
     pub(crate) fn way_to(&self, called: &OrderTarget) -> Option<Alternative> {
         let uri = match called {
-            OrderTarget::Number(number) => Uri::Sip(self.uri.clone().with_user(number)),
+            OrderTarget::Number(number) => Uri::Sip(DialTarget::Number(number.clone()).uri(&self.uri)),
             OrderTarget::Uri(text) => Uri::parse(text).filter(|uri| matches!(uri, Uri::Sip(_)))?,
         };
         Some(Alternative { uri, target: self.target(), credentials: self.credentials.clone() })

@@ -86,6 +86,7 @@ impl Phones {
             headers: Vec::new(),
             ring_time: PATIENCE,
             follow_redirects: true,
+            credentials: None,
         };
         let heard = rtp.try_clone()?;
         let call = self.agent.invite(invite, Instant::now())?;

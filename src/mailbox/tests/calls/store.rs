@@ -274,6 +274,10 @@ impl Store for FakeStore {
         Ok(())
     }
 
+    async fn note_missed_call(&self, _: MailboxId, _: Caller, _: Timestamp) -> Result<(), StoreError> {
+        self.others().map(|_| ())
+    }
+
     async fn use_greeting(&self, mailbox: MailboxId, greeting: GreetingInUse) -> Result<(), StoreError> {
         let mut kept = self.others()?;
         let found = kept.mailboxes.iter_mut().find(|m| m.id == mailbox);

@@ -9,7 +9,7 @@ use postern_mailbox::{
     AudioId, Began, Beginning, Caller, Finished, Finishing, MailboxId, OwnQuota, Pin, PlanName, Purpose, Quota,
     RecordingId, Store,
 };
-use postern_store::{NewMailbox, Options, PinKey, SqliteStore};
+use postern_store::{MailSettings, NewMailbox, Options, PinKey, SqliteStore};
 
 pub const RATE: u32 = 8000;
 
@@ -58,6 +58,7 @@ pub fn alice() -> NewMailbox {
         time_zone: "Europe/Berlin".into(),
         operator: None,
         quota: OwnQuota::default(),
+        mail: MailSettings::default(),
         pin: pin("739182"),
         must_change: false,
     }

@@ -18,7 +18,7 @@ use postern_config::{Source, load_source};
 use postern_mailbox::{AudioId, Message, OwnQuota, Pin, PlanName, Store};
 use postern_media::{compare, g711};
 use postern_sip::offer_answer_capabilities::{Codec, OfferKeying};
-use postern_store::NewMailbox;
+use postern_store::{MailSettings, NewMailbox};
 use postern_worker::{Duty, Seat, Worker};
 
 /// A worker with Alice's mailbox, in a directory of its own.
@@ -112,6 +112,7 @@ impl Lab {
             time_zone: "UTC".into(),
             operator: None,
             quota: OwnQuota::default(),
+            mail: MailSettings::default(),
             pin: Pin::new("739182").unwrap(),
             must_change: false,
         };

@@ -78,7 +78,7 @@ async fn a_call_rings_is_answered_speaks_and_is_hung_up_by_the_callee() {
     assert!(matches!(service.hear().await, FromWorker::Hello { .. }));
     let incoming = gateway.incoming().await;
     let invite = &incoming.invite;
-    assert_eq!(invite.uri.to_string(), format!("sip:2002@{};transport=tcp", gateway.address));
+    assert_eq!(invite.uri.to_string(), format!("sip:2002@{};user=phone", gateway.address));
     assert_eq!(invite.headers.from().unwrap().uri, Uri::parse("sip:1001@127.0.0.1").unwrap());
     assert_eq!(invite.headers.call_id().unwrap(), order(&[]).id.to_string());
     gateway.ring(incoming.call);

@@ -216,7 +216,7 @@ impl Phone {
         let (agreed, text) = negotiation.answer(offer, &local).unwrap();
         agent.answer(call, &text, Instant::now()).unwrap();
         let (sink, pieces) = mpsc::channel(4096);
-        let phone = Self {
+        let mut phone = Self {
             transport,
             agent,
             call,
@@ -240,7 +240,22 @@ impl Phone {
         phone.agree(&agreed);
         let silence = Duration::from_secs(3600);
         phone.media.ask(Command::Record(Recording { sink, samples_max: u64::MAX, silence })).unwrap();
+        phone.established().await;
         phone
+    }
+
+    /// Waits until the caller has acknowledged the answer.
+    async fn established(&mut self) {
+        let begun = Instant::now();
+        loop {
+            while let Some(event) = self.agent.poll_event() {
+                if matches!(event, CallEvent::Established { .. }) {
+                    return;
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "the answer is acknowledged");
+            let _ = tokio::time::timeout(Duration::from_millis(100), self.transport.drive(&mut self.agent)).await;
+        }
     }
 
     fn agree(&self, agreed: &Agreed) {

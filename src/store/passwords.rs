@@ -1,0 +1,116 @@
+//! Passwords of the web: kept as PINs are, and hashed on threads of their own.
+
+use std::fmt;
+
+use postern_mailbox::{MailboxId, StoreError};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::error::Fault;
+use crate::limits::{PASSWORDS_AT_ONCE, PASSWORDS_WAITING_MAX};
+use crate::pins::{HASH_BYTES, PinKey, SALT_BYTES};
+use crate::sqlite::SqliteStore;
+
+const PURPOSE: &[u8] = b"postern web password 1";
+
+/// First byte of a kept password: which parameters made it.
+const FORM: u8 = 1;
+const KEPT_BYTES: usize = 1 + SALT_BYTES + HASH_BYTES;
+
+/// A password in clear, in UTF-8. Wiped when dropped, never printed.
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Any text; whether it is a good password is for who sets it to judge.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for whoever judges it.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+/// Who may hash now, and who may wait for it.
+pub(crate) struct Passwords {
+    waiting: Semaphore,
+    hashing: Semaphore,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self { waiting: Semaphore::new(PASSWORDS_WAITING_MAX), hashing: Semaphore::new(PASSWORDS_AT_ONCE) }
+    }
+}
+
+impl PinKey {
+    fn keep_password(&self, mailbox: MailboxId, password: &Password) -> Result<Vec<u8>, Fault> {
+        let mut kept = vec![FORM; KEPT_BYTES];
+        getrandom::fill(&mut kept[1..=SALT_BYTES])?;
+        let hash = self.stretch(PURPOSE, mailbox, password.text().as_bytes(), &kept[1..=SALT_BYTES]);
+        kept[1 + SALT_BYTES..].copy_from_slice(&*hash);
+        Ok(kept)
+    }
+
+    /// Costs the same for whatever is kept, and for nothing kept.
+    fn is_password(&self, mailbox: MailboxId, password: &Password, kept: Option<&[u8]>) -> bool {
+        let good = kept.filter(|kept| kept.len() == KEPT_BYTES && kept[0] == FORM);
+        let kept = good.unwrap_or(&[0; KEPT_BYTES]);
+        let hash = self.stretch(PURPOSE, mailbox, password.text().as_bytes(), &kept[1..=SALT_BYTES]);
+        bool::from(hash.ct_eq(&kept[1 + SALT_BYTES..])) && good.is_some()
+    }
+}
+
+impl SqliteStore {
+    /// What is kept of `password`.
+    pub(crate) async fn hash_password(&self, mailbox: MailboxId, password: Password) -> Result<Vec<u8>, Fault> {
+        self.with_passwords(move |key| key.keep_password(mailbox, &password)).await?
+    }
+
+    /// Whether `kept` is of `password`.
+    pub(crate) async fn compare_password(
+        &self,
+        mailbox: MailboxId,
+        password: Password,
+        kept: Option<Vec<u8>>,
+    ) -> Result<bool, Fault> {
+        self.with_passwords(move |key| key.is_password(mailbox, &password, kept.as_deref())).await
+    }
+
+    async fn with_passwords<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&PinKey) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let _place = self.passwords.waiting.try_acquire().map_err(|_| StoreError::Busy)?;
+        let _turn = self.passwords.hashing.acquire().await.map_err(|_| StoreError::Unavailable)?;
+        let key = self.pin_key.clone();
+        Ok(tokio::task::spawn_blocking(move || work(&key)).await.map_err(|_| StoreError::Unavailable)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_matches_what_was_kept_of_it_and_of_nothing_else() {
+        let key = PinKey::new(vec![7; 32]).unwrap();
+        let mailbox = MailboxId::from_bytes([1; 16]);
+        let password = |text: &str| Password::new(text.into());
+        let kept = key.keep_password(mailbox, &password("correct horse")).unwrap();
+        assert!(key.is_password(mailbox, &password("correct horse"), Some(&kept)));
+        assert!(!key.is_password(mailbox, &password("correct horsf"), Some(&kept)));
+        assert!(!key.is_password(MailboxId::from_bytes([2; 16]), &password("correct horse"), Some(&kept)));
+        assert!(!key.is_password(mailbox, &password("correct horse"), None));
+        assert_eq!(format!("{:?}", password("correct horse")), "Password");
+    }
+}
