@@ -47,6 +47,9 @@ pub(crate) const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
 /// Before a store that does not open, or could not be read, is tried again.
 pub(crate) const STORE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a look may take; a store that is slower is taken for broken.
+pub(crate) const STORE_TIME: Duration = Duration::from_secs(10);
+
 /// Changes that wait for a listener; one that is slower looks at everything again.
 pub(crate) const CHANGES_WAITING_MAX: usize = 4_096;
 

@@ -10,7 +10,7 @@ use postern_mailbox::{
     Purpose, Quota, Store,
 };
 use postern_sip::{HeaderName, Message, Method, Request, StatusCode};
-use postern_store::{NewMailbox, Options, PinKey, SqliteStore};
+use postern_store::{MailSettings, NewMailbox, Options, PinKey, SqliteStore};
 use postern_um::Stop;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -36,7 +36,7 @@ async fn add(store: &SqliteStore, number: &str) -> MailboxId {
         plan: PlanName("office".into()),
         addresses: vec![number.parse().expect("a number")],
         name: "Alice Ng".into(),
-        mail: None,
+        mail: MailSettings::default(),
         language: "en".into(),
         time_zone: "Europe/Berlin".into(),
         operator: None,
