@@ -28,7 +28,6 @@ async fn script(answers: &'static [(&'static str, &'static str)]) -> (SocketAddr
             heard.push_str(&line);
             heard.push('\n');
             let said = if in_data && line != "." { continue } else { line };
-            in_data = false;
             let answer = answers.iter().find(|(begin, _)| !begin.is_empty() && said.starts_with(begin));
             let answer = answer.map_or("250 fine\r\n", |(_, answer)| *answer);
             if answer.is_empty() {
