@@ -1,5 +1,5 @@
-"""The web services of the real UM service: a link that `postern mailbox add` prints, signing in over HTTPS, the lock-out
-over a restart, and Schemathesis against the OpenAPI document."""
+"""The web services of the real UM service: the link that `postern mailbox add` prints, signing in over HTTPS, the
+lock-out over a restart, and Schemathesis against the OpenAPI document."""
 
 import contextlib
 import http.client
