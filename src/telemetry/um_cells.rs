@@ -71,7 +71,7 @@ cells! {
         certificate_expiry: OptionalGauge<()> =
             "postern_um_certificate_expiry_timestamp_seconds", "When the certificate in use expires, in Unix time.";
         web_requests: Counter<(WebRoute, WebStatus)> =
-            "postern_um_web_requests_total", "Requests to the web services by what they are about and the answer's class.";
+            "postern_um_web_requests_total", "Requests to the web services, by subject and class of the answer.";
         web_sign_ins: Counter<WebSignIn> =
             "postern_um_web_sign_ins_total", "Attempts to sign in on the web, by result.";
         web_sessions: OptionalGauge<()> =
@@ -79,7 +79,7 @@ cells! {
         web_streams: Gauge<()> =
             "postern_um_web_event_streams", "Browsers that are told of changes now.";
         web_connections_refused: Counter<()> =
-            "postern_um_web_connections_refused_total", "Connections to the web services refused by a limit or a failed handshake.";
+            "postern_um_web_connections_refused_total", "Connections to the web refused by a limit or a failed handshake.";
         reloads: Counter<ReloadResult> =
             "postern_um_configuration_reloads_total", "Attempts to reload the configuration, by result.";
     }
