@@ -154,8 +154,8 @@ impl Server {
 #[async_trait]
 impl Carrier for Server {
     async fn carry(&self, letter: &Composed) -> Result<(), Failure> {
-        let mut connection = within(CONNECT_TIME, Blame::Server, "is not ready", self.connect()).await?;
-        let told = within(TRANSFER_TIME, Blame::Letter, "did not take the letter", tell(&mut connection, letter)).await;
+        let mut connection = within(CONNECT_TIME, "is not ready", self.connect()).await?;
+        let told = within(TRANSFER_TIME, "did not take the letter", tell(&mut connection, letter)).await;
         if told.is_ok() {
             let _ = timeout(QUIT_TIME, connection.quit()).await;
         } else {
@@ -211,13 +211,9 @@ fn told_by(error: &Error) -> String {
     plain(&error.to_string(), REPLY_CHARS_MAX)
 }
 
-async fn within<T>(
-    time: Duration,
-    blame: Blame,
-    what: &str,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let late = || Failure::Delayed { blame, why: format!("the mail server {what} within {} s", time.as_secs()) };
+/// A server that stalls is to blame, whatever it was asked: the next letter would wait as long.
+async fn within<T>(time: Duration, what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = || Failure::server(format!("{what} within {} s", time.as_secs()));
     timeout(time, work).await.unwrap_or_else(|_| Err(late()))
 }
 

@@ -469,7 +469,7 @@ impl Notifier {
             StatusCode::CALL_DOES_NOT_EXIST | StatusCode::BAD_EVENT => (NotifyResult::Refused, Some(EndCause::Refused)),
             status => match response.headers.retry_after_secs() {
                 Some(secs) => {
-                    let later = now + Duration::from_secs(secs.min(NOTIFY_RETRY_SECS_MAX).into());
+                    let later = now + Duration::from_secs(secs.clamp(1, NOTIFY_RETRY_SECS_MAX).into());
                     (known.is_due, known.not_before) = (true, Some(later));
                     (NotifyResult::Failed, None)
                 }
@@ -499,7 +499,10 @@ impl Notifier {
             Some(cause) => self.remove(id, cause),
             None => self.pump(endpoint, id, now),
         }
-        if let Some(next) = self.queued.pop_first() {
+        // One that turns out to have nothing to send leaves its place to the next.
+        while self.under_way.len() < NOTIFIES_UNDER_WAY_MAX
+            && let Some(next) = self.queued.pop_first()
+        {
             self.pump(endpoint, next, now);
         }
     }

@@ -243,3 +243,31 @@ async fn upgrade(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     }
     transaction.commit().await
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::ConnectOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mailbox_of_the_first_version_is_completed_step_by_step() {
+        let mut database = SqliteConnectOptions::new().filename(":memory:").connect().await.unwrap();
+        let former = format!(
+            "{} INSERT INTO mailboxes (id, plan, name, language, time_zone, pin, pin_chosen, pin_must_change)
+             VALUES (x'01', 'office', 'Alice Ng', 'en', 'UTC', x'02', 0, 0); PRAGMA user_version = 1;",
+            STEPS[0]
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(former)).execute(&mut database).await.unwrap();
+        upgrade(&mut database).await.unwrap();
+        let row = sqlx::query("SELECT quota_messages, quota_secs, mail FROM mailboxes").fetch_one(&mut database).await;
+        let row = row.unwrap();
+        assert_eq!(row.get::<Option<u32>, _>("quota_messages"), None);
+        assert_eq!(row.get::<Option<u32>, _>("quota_secs"), None);
+        assert_eq!(row.get::<Option<String>, _>("mail"), None);
+        let version = sqlx::query("PRAGMA user_version").fetch_one(&mut database).await.unwrap();
+        assert_eq!(version.get::<i64, _>(0), STEPS.len() as i64);
+        // And again, for nothing.
+        upgrade(&mut database).await.unwrap();
+    }
+}

@@ -15,9 +15,6 @@ pub(crate) async fn open(config: &Config) -> Result<Option<Arc<SqliteStore>>, Op
     let RecordingsLocation::Directory(recordings) = &mailbox.recordings;
     let mut options = Options::new(database, recordings, PinKey::of_store(&mailbox.pin_key_file, database)?);
     options.sends_letters = config.mail.is_some();
-    let (store, recovered) = SqliteStore::open(options).await?;
-    if !recovered.messages.is_empty() {
-        tracing::warn!(messages = recovered.messages.len(), "messages were recovered that a worker left unfinished");
-    }
-    Ok(Some(Arc::new(store)))
+    // What nobody finished is recovered by workers, when they start.
+    Ok(Some(Arc::new(SqliteStore::open_beside(options).await?)))
 }

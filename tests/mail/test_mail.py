@@ -258,7 +258,7 @@ def test_a_message_arrives_with_the_audio_that_is_exported(office, tmp_path):
     assert mail["From"] == mail["X-Mail-From"] == "voicemail@pbx.example.test"
     assert mail["X-Rcpt-To"] == "alice@example.test" and mail["Auto-Submitted"] == "auto-generated"
     [attached] = mail.iter_attachments()
-    assert attached.get_content_type() == "audio/wav" and message in attached.get_filename()
+    assert attached.get_content_type() == "audio/wav" and attached.get_filename().endswith("Z.wav")
     assert attached.get_content() == office.exported(message, tmp_path)
     assert office.letters() == []
     assert office.metric("postern_um_letter_attempts_total", 'kind="message",result="sent"') >= 1

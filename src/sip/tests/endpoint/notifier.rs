@@ -315,6 +315,19 @@ fn a_subscriber_that_asks_to_wait_is_told_the_last_state_later() {
 }
 
 #[test]
+fn a_subscriber_that_asks_not_to_wait_is_still_not_told_at_line_speed() {
+    let mut desk = Desk::new();
+    desk.subscribe(&Wish::new("a"), "none");
+    desk.wait(1_000);
+    desk.publish("one");
+    let notify = desk.bed.request();
+    desk.answer(&notify, 480, "Retry-After: 0\r\n");
+    assert!(desk.bed.sent().is_empty());
+    desk.wait(1_000);
+    assert_eq!(body_of(&desk.bed.request()), "one");
+}
+
+#[test]
 fn a_subscriber_that_comes_again_is_replaced_not_piled_up() {
     let mut desk = Desk::new();
     for call in 0..5 {

@@ -2,7 +2,7 @@
 //! only ever adds, with defaults.
 
 use crate::support::*;
-use postern_mailbox::{AudioId, Finished, OwnQuota, RecordingId, Store};
+use postern_mailbox::{AudioId, Finished, RecordingId, Store};
 use postern_store::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
@@ -17,15 +17,6 @@ const NEXT: &str = "
     COMMIT;
 ";
 
-/// Takes back what version 2 added.
-const FIRST: &str = "
-    BEGIN IMMEDIATE;
-    ALTER TABLE mailboxes DROP COLUMN quota_messages;
-    ALTER TABLE mailboxes DROP COLUMN quota_secs;
-    PRAGMA user_version = 1;
-    COMMIT;
-";
-
 async fn speak(store: &SqliteStore, recording: RecordingId, from_second: u64, seconds: u64) {
     for second in from_second..from_second + seconds {
         store.append_audio(recording, &samples(second * u64::from(RATE), RATE as usize)).await.unwrap();
@@ -34,21 +25,6 @@ async fn speak(store: &SqliteStore, recording: RecordingId, from_second: u64, se
 
 async fn version(connection: &mut SqliteConnection) -> i64 {
     sqlx::query("PRAGMA user_version").fetch_one(connection).await.unwrap().get(0)
-}
-
-#[tokio::test]
-async fn a_mailbox_of_the_first_version_has_the_quota_that_all_have() {
-    let scratch = Scratch::new();
-    let former = open(&scratch.0).await;
-    let mailbox = former.add_mailbox(alice()).await.unwrap();
-    drop(former);
-    let mut old = SqliteConnectOptions::new().filename(scratch.0.join("postern.db")).connect().await.unwrap();
-    sqlx::raw_sql(FIRST).execute(&mut old).await.unwrap();
-    old.close().await.unwrap();
-
-    let listed = open(&scratch.0).await.mailboxes().await.unwrap();
-    assert_eq!(listed.len(), 1);
-    assert_eq!((listed[0].mailbox.id, listed[0].mailbox.quota), (mailbox, OwnQuota::default()));
 }
 
 #[tokio::test]
