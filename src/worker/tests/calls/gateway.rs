@@ -7,7 +7,7 @@ use postern_sip::options::EndpointOptions;
 use postern_sip::sdp::SessionDescription;
 use postern_sip::user_agent_io::{CallHandle, EndCause};
 use postern_sip::user_agent_options::UserAgentOptions;
-use postern_sip::{CallEvent, Request, StatusCode, UserAgent};
+use postern_sip::{CallEvent, HeaderName, Request, StatusCode, UserAgent};
 use postern_transport::{Listening, Transport, TransportOptions};
 
 use crate::phone::{Phone, seed};
@@ -88,6 +88,12 @@ impl Gateway {
 
     pub fn refuse(&mut self, call: CallHandle, status: StatusCode) {
         self.agent.reject(call, status, &[], Instant::now()).unwrap();
+    }
+
+    /// 401 with this challenge.
+    pub fn challenge(&mut self, call: CallHandle, challenge: &str) {
+        let headers = [(HeaderName::WwwAuthenticate, challenge.to_string())];
+        self.agent.reject(call, StatusCode::UNAUTHORIZED, &headers, Instant::now()).unwrap();
     }
 
     /// The phone behind it answers.

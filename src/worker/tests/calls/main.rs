@@ -1,5 +1,6 @@
 //! Whole calls over loopback: a phone calls a worker, leaves a message, hears it again.
 
+mod challenged;
 mod gateway;
 mod letters;
 mod no_audio;

@@ -15,13 +15,13 @@ use crate::gateway::{Gateway, table};
 use crate::slot::{Service, seat};
 use crate::{Lab, correlation, speech};
 
-async fn lab(gateways: &[String], worker: &str) -> Lab {
+pub async fn lab(gateways: &[String], worker: &str) -> Lab {
     let more = gateways.concat();
     let lab = Lab::set_up_as(&["127.0.0.1"], worker, &more, |directory| Some(seat(directory)));
     lab.await
 }
 
-fn order(gateways: &[&Gateway]) -> Order {
+pub fn order(gateways: &[&Gateway]) -> Order {
     Order {
         id: OrderId::new([7; 16]),
         mailbox: "alice".into(),
