@@ -266,6 +266,8 @@ fn rules_on_what_may_be_called_are_prefixes_numbers_and_hosts() {
     );
     refuses(&plan("allow = [\"sip:*@*\"]\n"), "51: dial_plan[0].allow[0]", "no valid host");
     refuses(&plan("allow = [\"9*\", \"9*\"]\n"), "51: dial_plan[0].allow[1]", "9* is there twice");
+    let e164 = "uri_type = \"e164\"\npilots = [\"+15557000\"]\nallow = [\"+1*\", \"0*\"]\n";
+    warns(&call_with("pilots = [\"7000\"]\n", e164), "52: dial_plan[0].allow[1]", "0* lets nothing pass");
     warns(&plan("allow = [\"*\"]\n"), "51: dial_plan[0].allow[0]", "call everywhere at your expense");
     let calling = "target = \"sip:gw.example.test;transport=tls\"\noutcalls = true\n";
     warns(&gateway(calling), "54: dial_plan[1].allow", "nothing may be called");

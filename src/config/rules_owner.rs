@@ -5,7 +5,7 @@ use postern_dialplan::DialRule;
 use crate::decode::{Draft, Placed, repeated};
 use crate::reader::Notes;
 use crate::sip_target::SipTransport;
-use crate::tree_call::{DialPlanConfig, GatewayConfig, Security};
+use crate::tree_call::{DialPlanConfig, GatewayConfig, Security, UriType};
 
 /// Notes every rule of these that `draft` breaks.
 pub(crate) fn apply(draft: &Draft, notes: &Notes) {
@@ -73,6 +73,14 @@ fn dialling(draft: &Draft, Placed { key, value: plan }: &Placed<DialPlanConfig>,
         notes.error(&format!("{path}[{at}]"), format!("{rule} is there twice"), "take one out");
     }
     for (at, rule) in plan.allow.iter().enumerate() {
+        if let DialRule::Number(number) | DialRule::Prefix(number) = rule
+            && plan.uri_type == UriType::E164
+            && !number.is_empty()
+            && !number.starts_with('+')
+        {
+            let what = format!("{rule} lets nothing pass: numbers of the plan begin with + once they are dialled");
+            notes.warn(&format!("{path}[{at}]"), what, "write the number as +, country code and the rest");
+        }
         if let DialRule::Prefix(prefix) = rule
             && matches!(prefix.as_str(), "" | "+")
         {

@@ -91,6 +91,11 @@ impl Session {
         let Some(outgoing) = self.calling() else { return false };
         let Some(challenge) = Challenge::best_of(response.headers.values(asked)) else { return false };
         let Some(target) = outgoing.proof.hop() else { return false };
+        // RFC 3261 section 22.2: 401 is the callee's. Behind another hop that is a stranger; 407 is the hop's own.
+        let is_beyond = outgoing.request.uri.as_sip().is_none_or(|uri| uri.host != target.uri.host);
+        if response.status == StatusCode::UNAUTHORIZED && is_beyond {
+            return false;
+        }
         if !outgoing.proof.take(line, challenge) {
             return false;
         }

@@ -202,11 +202,30 @@ fn calls(out: &mut String, config: &Config) -> fmt::Result {
         };
         writeln!(out, "and {how} to {}", listed(&router.um_services))?;
     }
+    outgoing(out, config)?;
     if let Some(worker) = &config.worker {
         let pairs = (u32::from(worker.rtp_ports.last) + 1 - u32::from(worker.rtp_ports.first).next_multiple_of(2)) / 2;
         let edges: Vec<String> = worker.edges.iter().map(|edge| format!("{}:{}", edge.host, edge.port)).collect();
         let edges = if edges.is_empty() { "none: the inside alone is served".into() } else { listed(&edges) };
         writeln!(out, "Workers have {pairs} pairs of RTP ports; edges: {edges}")?;
+    }
+    Ok(())
+}
+
+/// What leaves by itself, and where users of a plan may call.
+fn outgoing(out: &mut String, config: &Config) -> fmt::Result {
+    for gateway in &config.gateways {
+        let Some(target) = &gateway.target else { continue };
+        let what = match (gateway.outcalls, gateway.mwi) {
+            (true, true) => "takes our calls, and is told of messages that wait",
+            (true, false) => "takes our calls",
+            (false, true) => "is told of messages that wait",
+            (false, false) => continue,
+        };
+        writeln!(out, "{} {what}, at {target}", gateway.peer)?;
+    }
+    for plan in config.dial_plans.iter().filter(|plan| !plan.allow.is_empty()) {
+        writeln!(out, "Owners of mailboxes in plan {} may have called {}", plan.name, listed(&plan.allow))?;
     }
     Ok(())
 }
@@ -334,9 +353,12 @@ dial_plan = "office"
 name = "gw.example.test"
 dial_plan = "office"
 status = "no-new-calls"
+target = "sip:gw.example.test:5061;transport=tls"
+outcalls = true
 [[dial_plan]]
 name = "office"
 pilots = ["7000"]
+allow = ["+1*", "sip:*@pbx.example.test"]
 "#,
         );
         assert!(verdict.usable, "{}", verdict.report);
@@ -344,6 +366,8 @@ pilots = ["7000"]
             "router.tcp             tcp 10.20.0.10               5060         for SIP of gateways and routers",
             "203.0.113.0/24         into plan office, by TCP or TLS",
             "gw.example.test        into plan office, by TCP or TLS; new ones are answered 480",
+            "gw.example.test takes our calls, and is told of messages that wait, at sip:gw.example.test:5061;transport=tls",
+            "Owners of mailboxes in plan office may have called +1*, sip:*@pbx.example.test",
             "and redirected to sip:10.20.0.20:5062;transport=tcp",
         ] {
             assert!(verdict.report.contains(line), "no line {line:?} in\n{}", verdict.report);

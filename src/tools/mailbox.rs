@@ -77,7 +77,8 @@ struct AddArgs {
     /// Where its owner lives, such as Europe/Berlin, for times of day [default: the plan's]
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Whom callers reach who ask for the operator: a number or user@host; "" is nobody [default: the plan's, at each call]
+    /// Whom callers reach who ask for the operator: a number or user@host that dial_plan.allow lets pass; "" is nobody
+    /// [default: the plan's, at each call]
     #[arg(long, value_name = "TARGET")]
     operator: Option<String>,
     /// Where its owner gets mail of new messages and of a new PIN [default: nowhere]

@@ -483,3 +483,33 @@ async fn run_call(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postern_config::{Source, load_source};
+
+    use super::*;
+
+    const FILE: &str = "[mailbox]\n[[gateway]]\naddress = \"203.0.113.7\"\ndial_plan = \"office\"\n[[dial_plan]]\n\
+                        name = \"office\"\npilots = [\"7000\"]\noperator = \"reception\"\nallow = [\"9*\", \"sip:*@pbx.test\"]\n";
+
+    #[test]
+    fn a_caller_is_transferred_where_the_plan_allows_and_nowhere_else() {
+        let source = Source::text("worker.toml", FILE, std::path::Path::new("/etc/postern"));
+        let config = load_source(&source, &[]).unwrap().config;
+        let rules = config.call_rules(&[], &[], None).unwrap();
+        let (inbox, _) = mpsc::channel(1);
+        let peer = Some("203.0.113.7".parse().unwrap());
+        let call = Running { inbox, call_id: "1".into(), peer, plan: "office".into(), order: None, is_over: false };
+        let sent = |operator: &str| transfer_target(&rules, &call, operator).map(|target| target.uri.to_string());
+        assert_eq!(sent("9000").as_deref(), Some("sip:9000@203.0.113.7"));
+        assert_eq!(sent("reception").as_deref(), Some("sip:reception@203.0.113.7"));
+        assert_eq!(sent("sip:bob@pbx.test").as_deref(), Some("sip:bob@pbx.test"));
+        for refused in ["+19005550100", "sip:bob@evil.test", "sip:bob@pbx.test?Replaces=x", "9000@evil.test", "bob", ""]
+        {
+            assert_eq!(sent(refused), None, "{refused}");
+        }
+        let elsewhere = Running { plan: "elsewhere".into(), ..call };
+        assert!(transfer_target(&rules, &elsewhere, "9000").is_none());
+    }
+}

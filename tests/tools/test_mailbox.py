@@ -25,6 +25,7 @@ pilots = ["7000"]
 language = "en-GB"
 time_zone = "Europe/Berlin"
 operator = "0"
+allow = ["900*", "sip:*@example.test"]
 
 [[dial_plan]]
 name = "sales"
@@ -178,6 +179,9 @@ def test_a_language_without_prompts_is_taken_and_told(mailbox, file, prompts):
         ((*ALICE, "--time-zone", "Mars/Base"), "no time zone \"Mars/Base\""),
         ((*ALICE, "--language", "en US"), "\"en US\" is no language tag"),
         ((*ALICE, "--operator", "the boss"), "give a number or user@host with --operator"),
+        ((*ALICE, "--operator", "+19005550100"), "allow it by dial_plan.allow of office"),
+        ((*ALICE, "--operator", "sip:boss@other.test"), "allow it by dial_plan.allow of office"),
+        (("add", "carol", "--plan", "sales", "--name", "C", "--operator", "reception@example.test"), "dial_plan.allow of sales"),
     ],
 )
 def test_what_cannot_be_added_is_refused_with_its_remedy(mailbox, arguments, told):

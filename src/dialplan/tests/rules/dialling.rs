@@ -2,6 +2,7 @@
 
 use postern_dialplan::{DialRefusal, DialTarget, Gateway, Options, Plan, Rules, Status, UriType};
 use postern_sip::{SipUri, Uri};
+use proptest::prelude::*;
 
 use crate::support::{gateway, hunt, options, plan, rules};
 
@@ -212,4 +213,34 @@ fn calls_leave_by_gateways_of_the_plan_that_take_them_in_file_order() {
     let notified: Vec<String> = house.notified("office").map(Gateway::label).collect();
     assert_eq!(notified, ["203.0.113.1", "203.0.113.3", "203.0.113.4", "203.0.113.8"]);
     assert_eq!(house.outgoing("elsewhere").count(), 0);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_dialled_is_refused_or_becomes_a_uri_of_an_allowed_host(
+        text in prop_oneof![
+            "(sips?:|tel:|SIP:)?[a-z0-9+@:;%?&=.()#* -]{0,40}",
+            "sip:[a-z0-9]{1,4}@(gw|evil)\\.(example\\.)?test[;?:@%a-z0-9]{0,6}",
+            "\\PC{0,30}",
+        ],
+        at in 0..3_usize,
+    ) {
+        let uri_type = [UriType::Extension, UriType::E164, UriType::Sip][at];
+        let rules = dialling(uri_type, &["+*", "9*", "sip:*@gw.example.test"]);
+        let Some(Uri::Sip(gateway)) = Uri::parse("sip:gateway.example.test:5061;transport=tls") else { panic!("a URI") };
+        let Ok(target) = rules.dial("office", &text) else { return Ok(()) };
+        let written = target.uri(&gateway).to_string();
+        prop_assert!(!written.contains(['\r', '\n', '<', '>', ' ', '%', '?', '"']), "{written}");
+        let Some(Uri::Sip(read)) = Uri::parse(&written) else { panic!("no URI: {written}") };
+        match target {
+            DialTarget::Number(number) => {
+                prop_assert!(number.starts_with(['+', '9']), "{number}");
+                prop_assert!(number.trim_start_matches('+').bytes().all(|byte| byte.is_ascii_digit()), "{number}");
+                prop_assert_eq!((read.host.to_string(), read.port), ("gateway.example.test".to_string(), Some(5061)));
+            }
+            DialTarget::User { .. } => {
+                prop_assert_eq!((read.host.to_string(), read.port), ("gw.example.test".to_string(), None));
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use postern_mailbox::*;
 use crate::store::{FakeStore, alice};
 use crate::talk::{self, Talk};
 
-const HEADER: &str = "new-message from 2 0 0 1 received today at 2 15 pm";
+const HEADER: &str = "new-message from 2 0 0 1 received today at 2 15 p-m";
 const MENU: &str = "to-repeat press 4 to-save press 5 to-delete press 7 to-keep-new press 9";
 const REVIEW: &str = "to-accept press 1 to-listen press 2 to-record-again press 3 to-cancel press 7";
 

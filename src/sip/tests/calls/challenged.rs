@@ -146,6 +146,23 @@ fn a_call_without_credentials_or_with_a_challenge_of_another_kind_ends() {
 }
 
 #[test]
+fn a_callee_behind_the_next_hop_is_a_stranger_and_the_hop_itself_is_not() {
+    let Uri::Sip(hop) = uri(B, "tcp") else { panic!("a SIP URI") };
+    let elsewhere = Uri::parse("sip:7000@pbx.example.test").unwrap();
+    let through = Invite { uri: elsewhere, target: Some(Target::new(hop)), ..to(B, "tcp") };
+    let mut room = room(2);
+    call(&mut room, through.clone());
+    challenge(&mut room, &[SHA]);
+    assert_eq!(room.requests(A, Method::Invite).len(), 1);
+    ended_by(&mut room, StatusCode::UNAUTHORIZED);
+    call(&mut room, through);
+    refuse(&mut room, B, StatusCode::PROXY_AUTHENTICATION_REQUIRED, &[(HeaderName::ProxyAuthenticate, SHA)]);
+    let (_, again) = asked(&mut room, B);
+    assert_eq!(again.uri.to_string(), "sip:7000@pbx.example.test");
+    assert!(again.headers.contains(HeaderName::ProxyAuthorization));
+}
+
+#[test]
 fn the_next_way_sees_nothing_of_what_the_first_was_shown() {
     let mut room = room(3);
     let Uri::Sip(sip) = uri(C, "tcp") else { panic!("a SIP URI") };

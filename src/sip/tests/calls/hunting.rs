@@ -68,7 +68,7 @@ fn the_next_way_is_tried_when_one_is_in_trouble_or_silent_and_it_is_one_call() {
     assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
     let now = room.net.now;
     room.agent(A).hang_up(call, None, now).unwrap();
-    room.run(SECOND);
+    room.run(Duration::from_millis(100));
     assert_eq!(room.requests(A, Method::Bye).len(), 1);
     for event in room.events(3) {
         if let CallEvent::Bye { call, .. } = event {
