@@ -47,6 +47,7 @@ impl Office {
                 time_zone: "UTC".into(),
                 operator: None,
                 quota: OwnQuota::default(),
+                mail: postern_store::MailSettings::default(),
                 pin: Pin::new("739182").context("a PIN")?,
                 must_change: false,
             };
