@@ -41,7 +41,6 @@ async fn add(store: &SqliteStore, number: &str) -> MailboxId {
         time_zone: "Europe/Berlin".into(),
         operator: None,
         quota: OwnQuota::default(),
-        mail: postern_store::MailSettings::default(),
         pin: Pin::new("739182").expect("a PIN"),
         must_change: false,
     };

@@ -46,7 +46,8 @@ async fn a_gateway_is_answered_with_its_own_password_and_the_next_one_not() {
     let password = Password::new();
     let (mut first, mut next) = (Gateway::start("127.0.0.2"), Gateway::start("127.0.0.3"));
     let login = format!("username = \"postern\"\npassword_file = \"{}\"\n", password.0.display());
-    let lab = lab(&[first.table(), login, next.table()], "").await;
+    let tables = [first.table(), login, next.table()];
+    let lab = first.during(next.during(lab(&tables, ""))).await;
     let mut service = Service::greet(&lab).await;
     service.say(&ToWorker::Place(Box::new(order(&[&first, &next])))).await;
     let asked = first.incoming().await;

@@ -66,6 +66,11 @@ impl Gateway {
         }
     }
 
+    /// Answers OPTIONS until `work` is done: a gateway that is silent for long gets no call.
+    pub async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::select! { done = work => done, () = self.stay() => unreachable!("it stays") }
+    }
+
     pub async fn incoming(&mut self) -> Incoming {
         let take = |event| match event {
             CallEvent::Incoming { call, invite, offer, .. } => Some(Incoming { call, invite, offer: offer? }),

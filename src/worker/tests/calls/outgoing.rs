@@ -69,8 +69,9 @@ fn going(state: OrderState) -> Progress {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_rings_is_answered_speaks_and_is_hung_up_by_the_callee() {
     let mut gateway = Gateway::start("127.0.0.2");
-    let lab = lab(&[gateway.table()], "").await;
-    lab.leave(&speech(), Codec::Pcmu, OfferKeying::Plain).await;
+    let table = [gateway.table()];
+    let lab = gateway.during(lab(&table, "")).await;
+    gateway.during(lab.leave(&speech(), Codec::Pcmu, OfferKeying::Plain)).await;
     let [message] = lab.messages().await.try_into().unwrap();
     let mailbox = lab.mailbox().await;
     let purpose = OrderPurpose::PlayMessage { message: message.id.to_string() };
@@ -119,7 +120,8 @@ async fn a_refusal_of_the_callee_is_told_and_no_other_gateway_is_tried() {
         (StatusCode::MOVED_TEMPORARILY, OrderCause::Other),
     ] {
         let (mut first, mut second) = (Gateway::start("127.0.0.2"), Gateway::start("127.0.0.3"));
-        let lab = lab(&[first.table(), second.table()], "").await;
+        let tables = [first.table(), second.table()];
+        let lab = first.during(lab(&tables, "")).await;
         let mut service = place(&lab, order(&[&first, &second])).await;
         let incoming = first.incoming().await;
         first.refuse(incoming.call, status);
@@ -175,7 +177,8 @@ async fn a_call_without_a_gateway_that_answers_is_unavailable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_rings_too_long_is_cancelled() {
     let mut gateway = Gateway::start("127.0.0.2");
-    let lab = lab(&[gateway.table()], "ring_secs = 1").await;
+    let table = [gateway.table()];
+    let lab = gateway.during(lab(&table, "ring_secs = 1")).await;
     let mut service = place(&lab, order(&[&gateway])).await;
     let incoming = gateway.incoming().await;
     gateway.ring(incoming.call);
@@ -188,7 +191,8 @@ async fn a_call_that_rings_too_long_is_cancelled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_ordered_a_call_may_end_it_before_its_answer_and_after() {
     let mut gateway = Gateway::start("127.0.0.2");
-    let lab = lab(&[gateway.table()], "").await;
+    let table = [gateway.table()];
+    let lab = gateway.during(lab(&table, "")).await;
     let mut service = place(&lab, order(&[&gateway])).await;
     let incoming = gateway.incoming().await;
     gateway.ring(incoming.call);
@@ -211,7 +215,8 @@ async fn whoever_ordered_a_call_may_end_it_before_its_answer_and_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_worker_keeps_its_call_takes_no_other_and_tells_the_next_service_of_both() {
     let mut gateway = Gateway::start("127.0.0.2");
-    let lab = lab(&[gateway.table()], "").await;
+    let table = [gateway.table()];
+    let lab = gateway.during(lab(&table, "")).await;
     let mut service = place(&lab, order(&[&gateway])).await;
     let incoming = gateway.incoming().await;
     let mut phone = gateway.answer(&incoming).await;
