@@ -113,7 +113,8 @@ function route() {
   show(t(`nav.${chosen}`), () => VIEWS[chosen](main, signedIn, rest));
 }
 
-/** The link's token leaves the address and the history: it is of no more use, and nobody's business. Every session ended. */
+/** The link's token leaves the address and the history: it is of no more use, and nobody's business. Who was signed in
+ * here has no session any more. */
 function onPasswordSet() {
   history.replaceState(null, "", "#/");
   leave(t("sign_in.password_set"));
