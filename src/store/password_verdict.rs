@@ -244,6 +244,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stranger_is_forgotten_a_day_after_the_lock_ended() {
+        let bench = Bench::new().await;
+        let name = WebName { plan: None, address: "7777".into() };
+        let now = Timestamp::now();
+        for _ in 0..WRONG_PASSWORDS_MAX {
+            let password = Password::new("a guess".into());
+            assert_eq!(bench.verify_password(&name, password, now).await, Ok(PasswordVerdict::Wrong));
+        }
+        let left = async |after: Duration| {
+            bench.tend_sessions(now + after).await.unwrap();
+            sqlx::query("SELECT wrong FROM web_strangers").fetch_all(&bench.readers).await.unwrap().len()
+        };
+        let day_after = FIRST_LOCK + WRONG_PASSWORDS_FORGOTTEN;
+        assert_eq!(left(day_after - Duration::from_secs(1)).await, 1);
+        assert_eq!(left(day_after).await, 0);
+    }
+
+    #[tokio::test]
     async fn a_right_password_resets_the_count_though_whoever_gave_it_has_gone() {
         let bench = std::sync::Arc::new(with_password().await);
         let turns = bench.passwords.hashing.occupy();

@@ -135,8 +135,9 @@ impl SqliteStore {
         if changed.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
     }
 
-    /// Which mailbox somebody means, or where it is counted that there is none. Locks are to tell no more than verdicts:
-    /// whatever is counted as one for a mailbox (plans right, wrong or left out, `+` or none) is one for strangers too.
+    /// Which mailbox somebody means, or where it is counted that there is none. Locks are to tell no more than
+    /// verdicts: whatever is counted as one for a mailbox (plans right, wrong or left out, `+` or none) is one for
+    /// strangers too.
     async fn meant(&self, name: &WebName) -> Result<Meant, Fault> {
         let bare = name.address.strip_prefix('+').unwrap_or(&name.address);
         let as_typed = name.address.parse::<Address>().ok();
