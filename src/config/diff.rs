@@ -374,6 +374,16 @@ mod tests {
     }
 
     #[test]
+    fn the_web_services_come_and_go_at_a_restart_alone() {
+        const WEB: &str =
+            "[web]\nlisten = \"10.20.0.20:8444\"\ncertificate = \"call.pem\"\nprivate_key = \"call.key\"\n";
+        let (without, with) = (load(&source(CALL)), load(&source(&format!("{CALL}{WEB}"))));
+        for (old, new) in [(&without, &with), (&with, &without)] {
+            assert_eq!(diff(old, new).restart_only_of(Role::Um), ["web.listen"]);
+        }
+    }
+
+    #[test]
     fn the_router_s_own_name_needs_a_restart_and_the_um_service_s_does_not() {
         let restart_only = |new: &str| diff(&load(&source(CALL)), &load(&source(new))).restart_only;
         let router = call_with("host = \"router.example.test\"", "host = \"worker.example.test\"");

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::Fault;
-use crate::letters::{Queued, Tidings};
+use crate::letters::{LetterKind, Queued, Tidings};
 use crate::limits::MAILBOXES_LISTED_MAX;
 use crate::mail_address::{MailAddress, MailSettings};
 use crate::mailboxes::id_of;
@@ -181,6 +181,15 @@ impl SqliteStore {
 
     async fn reset(&self, mailbox: MailboxId, pin: Pin, must_change: bool, by_mail: bool) -> Result<Queued, Fault> {
         let told = by_mail.then(|| pin.clone());
+        if by_mail {
+            // Asked before anything is hashed, and again when the letter is queued.
+            let mut connection = self.readers.acquire().await?;
+            let now = Timestamp::now().as_millisecond();
+            let room = self.room_for_letter(&mut connection, mailbox, LetterKind::PinReset, now).await?;
+            if room != Queued::Yes {
+                return Ok(room);
+            }
+        }
         let kept = self.hashing(move |key| key.hash(mailbox, &pin)).await??;
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let changed = sqlx::query(
@@ -278,5 +287,26 @@ impl SqliteStore {
         }
         transaction.commit().await?;
         if files.is_empty() { Ok(()) } else { self.remove_doomed(files).await }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::hashing::tests::PATIENCE;
+    use crate::limits::PIN_LETTERS_PER_HOUR;
+    use crate::testing::Bench;
+
+    #[tokio::test]
+    async fn a_pin_that_no_letter_will_tell_is_not_hashed() {
+        let bench = Bench::new().await;
+        let reset = || bench.reset_pin_by_mail(bench.mailbox, Pin::new("482615").unwrap());
+        for _ in 0..PIN_LETTERS_PER_HOUR {
+            assert_eq!(reset().await, Ok(Queued::Yes));
+        }
+        let _turns = bench.hashing.occupy();
+        assert_eq!(timeout(PATIENCE, reset()).await.expect("no turn is waited for"), Ok(Queued::TooMany));
     }
 }

@@ -55,6 +55,10 @@ impl SqliteStore {
         self.blocking(move |files| {
             let known = || places.lock().unwrap_or_else(PoisonError::into_inner);
             let mut frames = Frames::open(files, &path)?;
+            if samples_max == 0 {
+                // Only the rate is asked for: whoever is reading keeps its place.
+                return Ok(Audio { samples: Vec::new(), rate_hz: frames.header().rate_hz, is_end: false });
+            }
             frames.seek(known().find(id, from));
             let mut samples = Vec::new();
             let mut last = frames.place();
@@ -75,5 +79,39 @@ impl SqliteStore {
             Ok(Audio { samples, rate_hz, is_end })
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use postern_mailbox::{Began, Beginning, Finished, Finishing, GreetingKind, Purpose, Store};
+
+    use super::*;
+    use crate::testing::Bench;
+
+    #[tokio::test]
+    async fn to_ask_for_the_rate_alone_moves_no_place_for_reading_on() {
+        let bench = Bench::new().await;
+        let purpose = Purpose::Greeting(GreetingKind::Own);
+        let beginning = Beginning { mailbox: bench.mailbox, purpose, rate_hz: 8000, begun: Timestamp::now() };
+        let Began::Recording { recording, .. } = bench.begin_recording(beginning).await.unwrap() else {
+            panic!("no recording begins")
+        };
+        for _ in 0..3 {
+            bench.append_audio(recording, &[1; 8000]).await.unwrap();
+        }
+        let finishing = Finishing { recording, audio_min: Duration::ZERO };
+        let Finished::Greeting(greeting) = bench.finish_recording(finishing).await.unwrap() else {
+            panic!("no greeting")
+        };
+        let place = || bench.places.lock().unwrap().of[&greeting.to_bytes()].sample;
+        bench.read_audio(AudioId::Greeting(greeting), 16_000, 100).await.unwrap();
+        let before = place();
+        assert!(before > 0);
+        let rate = bench.read_audio(AudioId::Greeting(greeting), 0, 0).await.unwrap();
+        assert_eq!((rate.rate_hz, rate.samples.len(), rate.is_end, place()), (8000, 0, false, before));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postern_mailbox::{Caller, LetterId, Mailbox, MailboxId, Message, MessageState, Pin, StoreError};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
 
 use crate::error::Fault;
 use crate::limits;
@@ -154,32 +154,18 @@ impl SqliteStore {
         mailbox: MailboxId,
         tidings: Tidings<'_>,
     ) -> Result<Queued, Fault> {
-        let mailbox = mailbox.to_bytes();
-        if !self.sends_letters || !wants(transaction, mailbox, tidings.kind).await? {
-            return Ok(Queued::NotWanted);
-        }
         let now = Timestamp::now().as_millisecond();
-        let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM letters WHERE mailbox = ?1 AND kind = ?2 AND made > ?3),
-                 (SELECT COUNT(*) FROM letters WHERE mailbox = ?1 AND state = 'queued'),
-                 (SELECT COUNT(*) FROM letters WHERE state = 'queued')",
-        )
-        .bind(mailbox.as_slice())
-        .bind(tidings.kind.name())
-        .bind(now - millis(limits::SENT_LETTERS_KEPT))
-        .fetch_one(&mut **transaction)
-        .await?;
-        let (of_the_hour, of_the_mailbox, of_all): (i64, i64, i64) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if of_the_hour >= i64::from(tidings.kind.per_hour())
-            || of_the_mailbox >= i64::from(limits::LETTERS_PER_MAILBOX_MAX)
-            || of_all >= i64::from(limits::LETTERS_MAX)
-        {
-            sqlx::query("UPDATE letters_refused SET letters = letters + 1 WHERE id = 1")
-                .execute(&mut **transaction)
-                .await?;
-            return Ok(Queued::TooMany);
+        match self.room_for_letter(transaction, mailbox, tidings.kind, now).await? {
+            Queued::Yes => {}
+            Queued::NotWanted => return Ok(Queued::NotWanted),
+            Queued::TooMany => {
+                sqlx::query("UPDATE letters_refused SET letters = letters + 1 WHERE id = 1")
+                    .execute(&mut **transaction)
+                    .await?;
+                return Ok(Queued::TooMany);
+            }
         }
+        let mailbox = mailbox.to_bytes();
         let mut random = [0; 10];
         getrandom::fill(&mut random)?;
         let id = LetterId::new(u64::try_from(now).unwrap_or(0), random);
@@ -202,6 +188,36 @@ impl SqliteStore {
         .execute(&mut **transaction)
         .await?;
         Ok(Queued::Yes)
+    }
+
+    /// What would come of queueing a letter at this Unix time in milliseconds.
+    pub(crate) async fn room_for_letter(
+        &self,
+        connection: &mut SqliteConnection,
+        mailbox: MailboxId,
+        kind: LetterKind,
+        now: i64,
+    ) -> Result<Queued, Fault> {
+        let mailbox = mailbox.to_bytes();
+        if !self.sends_letters || !wants(connection, mailbox, kind).await? {
+            return Ok(Queued::NotWanted);
+        }
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM letters WHERE mailbox = ?1 AND kind = ?2 AND made > ?3),
+                 (SELECT COUNT(*) FROM letters WHERE mailbox = ?1 AND state = 'queued'),
+                 (SELECT COUNT(*) FROM letters WHERE state = 'queued')",
+        )
+        .bind(mailbox.as_slice())
+        .bind(kind.name())
+        .bind(now - millis(limits::SENT_LETTERS_KEPT))
+        .fetch_one(connection)
+        .await?;
+        let (of_the_hour, of_the_mailbox, of_all): (i64, i64, i64) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let is_full = of_the_hour >= i64::from(kind.per_hour())
+            || of_the_mailbox >= i64::from(limits::LETTERS_PER_MAILBOX_MAX)
+            || of_all >= i64::from(limits::LETTERS_MAX);
+        Ok(if is_full { Queued::TooMany } else { Queued::Yes })
     }
 
     pub(crate) async fn queue_missed_call(
@@ -443,10 +459,10 @@ impl<'t> Tidings<'t> {
 }
 
 /// Whether the owner is told of such things by mail.
-async fn wants(transaction: &mut Transaction<'_, Sqlite>, mailbox: [u8; 16], kind: LetterKind) -> Result<bool, Fault> {
+async fn wants(connection: &mut SqliteConnection, mailbox: [u8; 16], kind: LetterKind) -> Result<bool, Fault> {
     let row = sqlx::query("SELECT missed_call_mail FROM mailboxes WHERE id = ? AND mail IS NOT NULL")
         .bind(mailbox.as_slice())
-        .fetch_optional(&mut **transaction)
+        .fetch_optional(connection)
         .await?;
     let Some(row) = row else { return Ok(false) };
     let missed_calls: bool = row.try_get(0)?;

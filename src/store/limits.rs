@@ -56,8 +56,11 @@ pub const WRONG_PASSWORDS_MAX: u32 = 10;
 /// The first of these locks; each wrong password after it locks for twice as long.
 pub const FIRST_LOCK: Duration = Duration::from_secs(15 * 60);
 
-/// The longest of them.
-pub const LONGEST_LOCK: Duration = Duration::from_secs(24 * 3600);
+/// The longest of them: to keep an owner out must not be cheap.
+pub const LONGEST_LOCK: Duration = Duration::from_secs(3600);
+
+/// Wrong passwords are counted anew so long after the last lock ended.
+pub const WRONG_PASSWORDS_FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// Places in which wrong passwords are counted for names that no mailbox has.
 pub const STRANGER_PLACES: u32 = 4096;

@@ -1,16 +1,17 @@
 //! Passwords of the web: kept as PINs are, and hashed on threads of their own.
 
 use std::fmt;
+use std::sync::Arc;
 
 use postern_mailbox::{MailboxId, StoreError};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
+use crate::hashing::Hashing;
 use crate::limits::{PASSWORDS_AT_ONCE, PASSWORDS_WAITING_MAX};
 use crate::pins::{HASH_BYTES, PinKey, SALT_BYTES};
-use crate::sqlite::SqliteStore;
 
 const PURPOSE: &[u8] = b"postern web password 1";
 
@@ -41,14 +42,54 @@ impl fmt::Debug for Password {
 }
 
 /// Who may hash now, and who may wait for it.
+#[derive(Clone)]
 pub(crate) struct Passwords {
-    waiting: Semaphore,
-    hashing: Semaphore,
+    waiting: Arc<Semaphore>,
+    pub(crate) hashing: Hashing,
 }
 
-impl Default for Passwords {
-    fn default() -> Self {
-        Self { waiting: Semaphore::new(PASSWORDS_WAITING_MAX), hashing: Semaphore::new(PASSWORDS_AT_ONCE) }
+/// A place among those who hash or wait for it.
+pub(crate) struct Waiting(OwnedSemaphorePermit);
+
+impl Passwords {
+    pub(crate) fn new(key: PinKey) -> Self {
+        Self { waiting: Arc::new(Semaphore::new(PASSWORDS_WAITING_MAX)), hashing: Hashing::new(key, PASSWORDS_AT_ONCE) }
+    }
+
+    /// # Errors
+    /// [`StoreError::Busy`].
+    pub(crate) fn wait(&self) -> Result<Waiting, Fault> {
+        let place = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        Ok(Waiting(place))
+    }
+
+    /// What is kept of `password`.
+    pub(crate) async fn hash(&self, mailbox: MailboxId, password: Password) -> Result<Vec<u8>, Fault> {
+        let place = self.wait()?;
+        self.run(place, move |key| key.keep_password(mailbox, &password)).await?
+    }
+
+    /// Whether `kept` is of `password`.
+    pub(crate) async fn compare(
+        &self,
+        place: Waiting,
+        mailbox: MailboxId,
+        password: Password,
+        kept: Option<Vec<u8>>,
+    ) -> Result<bool, Fault> {
+        self.run(place, move |key| key.is_password(mailbox, &password, kept.as_deref())).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        place: Waiting,
+        work: impl FnOnce(&PinKey) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let work = move |key: &PinKey| {
+            let _place = place.0;
+            work(key)
+        };
+        self.hashing.run(work).await
     }
 }
 
@@ -67,33 +108,6 @@ impl PinKey {
         let kept = good.unwrap_or(&[0; KEPT_BYTES]);
         let hash = self.stretch(PURPOSE, mailbox, password.text().as_bytes(), &kept[1..=SALT_BYTES]);
         bool::from(hash.ct_eq(&kept[1 + SALT_BYTES..])) && good.is_some()
-    }
-}
-
-impl SqliteStore {
-    /// What is kept of `password`.
-    pub(crate) async fn hash_password(&self, mailbox: MailboxId, password: Password) -> Result<Vec<u8>, Fault> {
-        self.with_passwords(move |key| key.keep_password(mailbox, &password)).await?
-    }
-
-    /// Whether `kept` is of `password`.
-    pub(crate) async fn compare_password(
-        &self,
-        mailbox: MailboxId,
-        password: Password,
-        kept: Option<Vec<u8>>,
-    ) -> Result<bool, Fault> {
-        self.with_passwords(move |key| key.is_password(mailbox, &password, kept.as_deref())).await
-    }
-
-    async fn with_passwords<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&PinKey) -> T + Send + 'static,
-    ) -> Result<T, Fault> {
-        let _place = self.passwords.waiting.try_acquire().map_err(|_| StoreError::Busy)?;
-        let _turn = self.passwords.hashing.acquire().await.map_err(|_| StoreError::Unavailable)?;
-        let key = self.pin_key.clone();
-        Ok(tokio::task::spawn_blocking(move || work(&key)).await.map_err(|_| StoreError::Unavailable)?)
     }
 }
 

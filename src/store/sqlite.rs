@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::audio::Places;
 use crate::error::{Fault, OpenError};
 use crate::files::{Files, SystemFiles};
+use crate::hashing::Hashing;
 use crate::limits;
 use crate::passwords::Passwords;
 use crate::pins::PinKey;
@@ -62,7 +63,7 @@ pub struct SqliteStore {
     pub(crate) places: Arc<Mutex<Places>>,
     pub(crate) sends_letters: bool,
     questions: Semaphore,
-    hashing: Semaphore,
+    pub(crate) hashing: Hashing,
     pub(crate) passwords: Passwords,
 }
 
@@ -99,12 +100,12 @@ impl SqliteStore {
             recorders: Recorders::start(&options.files, &directory)?,
             files: options.files,
             directory,
+            hashing: Hashing::new(options.pin_key.clone(), limits::PINS_AT_ONCE),
+            passwords: Passwords::new(options.pin_key.clone()),
             pin_key: options.pin_key,
             places: Arc::default(),
             sends_letters: options.sends_letters,
             questions: Semaphore::new(limits::QUESTIONS_MAX),
-            hashing: Semaphore::new(limits::PINS_AT_ONCE),
-            passwords: Passwords::default(),
         })
     }
 
@@ -140,10 +141,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&PinKey) -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        let _turn = self.hashing.acquire().await.map_err(|_| StoreError::Unavailable)?;
-        let key = self.pin_key.clone();
-        let done = tokio::task::spawn_blocking(move || work(&key)).await;
-        Ok(done.map_err(|_| StoreError::Unavailable)?)
+        self.hashing.run(work).await
     }
 
     /// Uses files on a thread that may wait.

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_mailbox::{Address, MailboxId, PlanName, StoreError};
-use sha2::{Digest, Sha256};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use crate::error::Fault;
-use crate::limits::{FIRST_LOCK, LINK_LIFETIME, LONGEST_LOCK, STRANGER_PLACES, WRONG_PASSWORDS_MAX};
-use crate::mailboxes::{id_of, time_of};
+use crate::limits::{LINK_LIFETIME, STRANGER_PLACES};
+use crate::mailboxes::id_of;
+use crate::password_verdict::{Judge, Meant, PasswordVerdict};
 use crate::passwords::Password;
 use crate::sqlite::SqliteStore;
 use crate::web_sessions::{SessionToken, end_sessions};
@@ -25,25 +23,6 @@ pub struct WebName {
     pub plan: Option<PlanName>,
     /// As it was typed.
     pub address: String,
-}
-
-/// What a password was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasswordVerdict {
-    Right(MailboxId),
-    /// Also where there is no such mailbox, or it has no password.
-    Wrong,
-    /// Too many wrong ones; the password was not looked at.
-    Locked {
-        until: Timestamp,
-    },
-}
-
-/// Where an attempt is counted.
-enum Counted {
-    Account { mailbox: MailboxId, kept: Option<Vec<u8>> },
-    Stranger,
-    Locked(Timestamp),
 }
 
 impl SqliteStore {
@@ -59,8 +38,8 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<PasswordVerdict, StoreError> {
         let _turn = self.turn()?;
-        let mailbox = self.named(name).await?;
-        Ok(self.judge_password(mailbox, name, password, now).await?)
+        let meant = self.meant(name).await?;
+        Ok(self.judge().judge(meant, password, now).await?)
     }
 
     /// As [`verify_password`](Self::verify_password), of a mailbox that is known.
@@ -74,8 +53,7 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<PasswordVerdict, StoreError> {
         let _turn = self.turn()?;
-        let name = WebName { plan: None, address: String::new() };
-        Ok(self.judge_password(Some(mailbox), &name, password, now).await?)
+        Ok(self.judge().judge(Meant::Account(mailbox), password, now).await?)
     }
 
     /// Sets a password, unlocks the sign-in, and ends all sessions and the link.
@@ -157,14 +135,42 @@ impl SqliteStore {
         if changed.rows_affected() == 0 { Err(StoreError::Gone) } else { Ok(()) }
     }
 
-    /// The mailbox that somebody means, if there is exactly one.
-    async fn named(&self, name: &WebName) -> Result<Option<MailboxId>, Fault> {
-        let forms = [name.address.parse::<Address>().ok(), format!("+{}", name.address).parse().ok()];
-        for address in forms.into_iter().flatten() {
+    /// Which mailbox somebody means, or where it is counted that there is none. Locks are to tell no more than
+    /// verdicts: whatever is counted as one for a mailbox (plans right, wrong or left out, `+` or none) is one for
+    /// strangers too.
+    async fn meant(&self, name: &WebName) -> Result<Meant, Fault> {
+        let bare = name.address.strip_prefix('+').unwrap_or(&name.address);
+        let as_typed = name.address.parse::<Address>().ok();
+        let international = format!("+{bare}").parse::<Address>().ok();
+        let typed = [as_typed, international.clone()];
+        if let Some(mailbox) = self.only_one_at(typed.clone(), name.plan.as_ref()).await? {
+            return Ok(Meant::Account(mailbox));
+        }
+        if let Some(mailbox) = self.only_one_at(typed, None).await? {
+            return Ok(Meant::Beside(mailbox));
+        }
+        if let Some(mailbox) = self.only_one_at([bare.parse().ok(), None], None).await? {
+            return Ok(Meant::Beside(mailbox));
+        }
+        let written = bare.parse::<Address>().ok().or(international).map(|address| address.to_string());
+        let written = written.as_deref().unwrap_or(bare);
+        let written = written.strip_prefix('+').unwrap_or(written);
+        // Under the key, so that nobody can choose a place.
+        let mixed = self.pin_key.keyed(b"postern web stranger 2", [written.as_bytes(), b""]);
+        Ok(Meant::Stranger(u32::from_be_bytes([mixed[0], mixed[1], mixed[2], mixed[3]]) % STRANGER_PLACES))
+    }
+
+    /// The mailbox with the first of these addresses that any has, in this plan or in all, if there is exactly one.
+    async fn only_one_at(
+        &self,
+        addresses: [Option<Address>; 2],
+        plan: Option<&PlanName>,
+    ) -> Result<Option<MailboxId>, Fault> {
+        for address in addresses.into_iter().flatten() {
             let rows =
                 sqlx::query("SELECT mailbox FROM addresses WHERE address = ?1 AND (?2 IS NULL OR plan = ?2) LIMIT 2")
                     .bind(address.to_string())
-                    .bind(name.plan.as_ref().map(|plan| plan.0.as_str()))
+                    .bind(plan.map(|plan| plan.0.as_str()))
                     .fetch_all(&self.readers)
                     .await?;
             match &rows[..] {
@@ -176,88 +182,8 @@ impl SqliteStore {
         Ok(None)
     }
 
-    async fn judge_password(
-        &self,
-        mailbox: Option<MailboxId>,
-        name: &WebName,
-        password: Password,
-        now: Timestamp,
-    ) -> Result<PasswordVerdict, Fault> {
-        let counted = match mailbox {
-            Some(mailbox) => self.count_attempt(mailbox, now).await?,
-            None => self.count_stranger(name, now).await?,
-        };
-        match counted {
-            Counted::Locked(until) => Ok(PasswordVerdict::Locked { until }),
-            Counted::Stranger => {
-                self.compare_password(MailboxId::from_bytes([0; 16]), password, None).await?;
-                Ok(PasswordVerdict::Wrong)
-            }
-            Counted::Account { mailbox, kept } => {
-                if !self.compare_password(mailbox, password, kept).await? {
-                    return Ok(PasswordVerdict::Wrong);
-                }
-                sqlx::query("UPDATE web_accounts SET wrong = 0, locked_until = 0 WHERE mailbox = ?")
-                    .bind(mailbox.to_bytes().as_slice())
-                    .execute(&self.writer)
-                    .await?;
-                Ok(PasswordVerdict::Right(mailbox))
-            }
-        }
-    }
-
-    async fn count_attempt(&self, mailbox: MailboxId, now: Timestamp) -> Result<Counted, Fault> {
-        let id = mailbox.to_bytes();
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let known = sqlx::query("SELECT password, wrong, locked_until FROM web_accounts WHERE mailbox = ?")
-            .bind(id.as_slice())
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let next = match next_attempt(known.as_ref(), now)? {
-            Ok(next) => next,
-            Err(until) => return Ok(Counted::Locked(until)),
-        };
-        sqlx::query(
-            "INSERT INTO web_accounts (mailbox, wrong, locked_until)
-             SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM mailboxes WHERE id = ?1)
-             ON CONFLICT (mailbox) DO UPDATE SET wrong = excluded.wrong, locked_until = excluded.locked_until",
-        )
-        .bind(id.as_slice())
-        .bind(i64::from(next.wrong))
-        .bind(next.locked_until)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        let kept = known.map(|row| row.try_get("password")).transpose()?.flatten();
-        Ok(Counted::Account { mailbox, kept })
-    }
-
-    async fn count_stranger(&self, name: &WebName, now: Timestamp) -> Result<Counted, Fault> {
-        let plan = name.plan.as_ref().map_or("", |plan| plan.0.as_str());
-        // Under the key, so that nobody can choose a place.
-        let mixed =
-            self.pin_key.keyed(b"postern web stranger 1", [&Sha256::digest(plan.as_bytes()), name.address.as_bytes()]);
-        let place = u32::from_be_bytes([mixed[0], mixed[1], mixed[2], mixed[3]]) % STRANGER_PLACES;
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let known = sqlx::query("SELECT wrong, locked_until FROM web_strangers WHERE place = ?")
-            .bind(i64::from(place))
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let next = match next_attempt(known.as_ref(), now)? {
-            Ok(next) => next,
-            Err(until) => return Ok(Counted::Locked(until)),
-        };
-        sqlx::query(
-            "INSERT INTO web_strangers (place, wrong, locked_until) VALUES (?, ?, ?)
-             ON CONFLICT (place) DO UPDATE SET wrong = excluded.wrong, locked_until = excluded.locked_until",
-        )
-        .bind(i64::from(place))
-        .bind(i64::from(next.wrong))
-        .bind(next.locked_until)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(Counted::Stranger)
+    fn judge(&self) -> Judge {
+        Judge::new(self.writer.clone(), self.passwords.clone())
     }
 
     /// Whether it was stored: not if the link it comes by serves no more.
@@ -267,7 +193,7 @@ impl SqliteStore {
         password: Password,
         by: Option<(&SessionToken, Timestamp)>,
     ) -> Result<bool, Fault> {
-        let kept = self.hash_password(mailbox, password).await?;
+        let kept = self.passwords.hash(mailbox, password).await?;
         let id = mailbox.to_bytes();
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         if let Some((link, now)) = by {
@@ -301,46 +227,6 @@ impl SqliteStore {
     }
 }
 
-/// How an attempt is counted.
-struct Attempt {
-    wrong: u32,
-    /// Unix milliseconds.
-    locked_until: i64,
-}
-
-/// The count with one more attempt, which is wrong until it proves right; or until when there are none.
-fn next_attempt(known: Option<&SqliteRow>, now: Timestamp) -> Result<Result<Attempt, Timestamp>, Fault> {
-    let (wrong, until) = match known {
-        Some(row) => (row.try_get("wrong")?, time_of(row, "locked_until")?),
-        None => (0_u32, Timestamp::UNIX_EPOCH),
-    };
-    if until > now {
-        return Ok(Err(until));
-    }
-    let wrong = wrong.saturating_add(1);
-    let lock = lock_after(wrong);
-    Ok(Ok(Attempt { wrong, locked_until: if lock.is_zero() { 0 } else { now.as_millisecond() + millis(lock) } }))
-}
-
-/// How long so many wrong passwords in a row lock.
-fn lock_after(wrong: u32) -> Duration {
-    match wrong.checked_sub(WRONG_PASSWORDS_MAX) {
-        None => Duration::ZERO,
-        Some(more) => FIRST_LOCK.saturating_mul(1 << more.min(16)).min(LONGEST_LOCK),
-    }
-}
-
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_wrong_password_after_the_tenth_locks_twice_as_long_up_to_a_day() {
-        let minutes = |wrong| lock_after(wrong).as_secs() / 60;
-        assert_eq!([1, 9, 10, 11, 12, 16, 17, u32::MAX].map(minutes), [0, 0, 15, 30, 60, 960, 1440, 1440]);
-    }
 }

@@ -10,8 +10,9 @@ use sqlx::{Row, Sqlite, Transaction};
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
-use crate::limits::{SESSION_IDLE, SESSION_LIFETIME, SESSION_TOUCH, SESSIONS_PER_MAILBOX};
+use crate::limits::{SESSION_IDLE, SESSION_LIFETIME, SESSION_TOUCH, SESSIONS_PER_MAILBOX, WRONG_PASSWORDS_FORGOTTEN};
 use crate::mailboxes::id_of;
+use crate::password_verdict::Proven;
 use crate::sqlite::SqliteStore;
 use crate::web_accounts::millis;
 
@@ -110,30 +111,32 @@ pub struct WebSession {
 }
 
 impl SqliteStore {
-    /// Begins a session; where the mailbox has too many, the oldest ends.
+    /// Begins a session; where the mailbox has too many, the oldest ends. None: the password that was right is so no
+    /// more.
     ///
     /// # Errors
-    /// [`StoreError::Gone`], or the store cannot.
-    pub async fn begin_session(&self, mailbox: MailboxId, now: Timestamp) -> Result<SessionToken, StoreError> {
+    /// The store cannot.
+    pub async fn begin_session(&self, proven: &Proven, now: Timestamp) -> Result<Option<SessionToken>, StoreError> {
         let _turn = self.turn()?;
-        Ok(self.insert_session(mailbox, now).await?)
+        Ok(self.insert_session(proven, now).await?)
     }
 
-    async fn insert_session(&self, mailbox: MailboxId, now: Timestamp) -> Result<SessionToken, Fault> {
+    async fn insert_session(&self, proven: &Proven, now: Timestamp) -> Result<Option<SessionToken>, Fault> {
         let token = SessionToken::random()?;
-        let id = mailbox.to_bytes();
+        let id = proven.mailbox.to_bytes();
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let begun = sqlx::query(
             "INSERT INTO web_sessions (token, mailbox, begun, used)
-             SELECT ?1, ?2, ?3, ?3 WHERE EXISTS (SELECT 1 FROM mailboxes WHERE id = ?2)",
+             SELECT ?1, ?2, ?3, ?3 WHERE EXISTS (SELECT 1 FROM web_accounts WHERE mailbox = ?2 AND password = ?4)",
         )
         .bind(token.hash().as_slice())
         .bind(id.as_slice())
         .bind(now.as_millisecond())
+        .bind(proven.kept.as_slice())
         .execute(&mut *transaction)
         .await?;
         if begun.rows_affected() == 0 {
-            return Err(StoreError::Gone.into());
+            return Ok(None);
         }
         sqlx::query(
             "DELETE FROM web_sessions WHERE mailbox = ?1 AND token <> ?2 AND token NOT IN
@@ -145,7 +148,7 @@ impl SqliteStore {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(token)
+        Ok(Some(token))
     }
 
     /// The session of a token, if it lives; it is then in use.
@@ -220,6 +223,10 @@ impl SqliteStore {
             .await?;
         sqlx::query("UPDATE web_accounts SET link = NULL WHERE link IS NOT NULL AND link_expires <= ?")
             .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("DELETE FROM web_strangers WHERE locked_until BETWEEN 1 AND ?")
+            .bind(now - millis(WRONG_PASSWORDS_FORGOTTEN))
             .execute(&mut *transaction)
             .await?;
         let row = sqlx::query("SELECT COUNT(*) FROM web_sessions").fetch_one(&mut *transaction).await?;

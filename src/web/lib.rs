@@ -30,6 +30,7 @@ mod settings;
 mod sign_in;
 mod signed;
 mod strangers;
+mod unstalled;
 mod waveform;
 
 pub use admin_tokens::{AdminTokenError, AdminTokens};

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Connections at once, those in their handshake included; further ones are closed when they come.
 pub const CONNECTIONS_MAX: usize = 512;
 
-/// Of these, from one address.
+/// Of these, from one address, or from one network of 64 bits of IPv6.
 pub const CONNECTIONS_PER_SOURCE_MAX: u32 = 64;
 
 /// The TLS handshake must be over by then.
@@ -16,6 +16,9 @@ pub const HEADER: Duration = Duration::from_secs(10);
 
 /// A request's body must be complete by then.
 pub const BODY: Duration = Duration::from_secs(10);
+
+/// A connection ends whose peer takes nothing of what is sent to it for this long.
+pub const WRITE: Duration = Duration::from_secs(30);
 
 /// Even a busy connection ends then; a browser opens another.
 pub const CONNECTION: Duration = Duration::from_secs(3600);

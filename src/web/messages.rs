@@ -128,7 +128,10 @@ pub(crate) async fn change(
 ) -> Result<Response, Problem> {
     let message = found(&desk, &signed, &id).await?;
     let state = MessageState::from(wish.state);
-    desk.store.set_message_state(signed.mailbox, message.id, state).await?;
+    // One that was deleted is not kept longer by being deleted again.
+    if message.state != state {
+        desk.store.set_message_state(signed.mailbox, message.id, state).await?;
+    }
     Ok(Json(Shown::of(Message { state, ..message })).into_response())
 }
 

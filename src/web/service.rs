@@ -25,6 +25,8 @@ use crate::feed;
 use crate::limits;
 use crate::options::{Options, Parts};
 use crate::router::routes;
+use crate::strangers::network;
+use crate::unstalled::Unstalled;
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +148,7 @@ impl Door {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             return self.refuse(remote, "there are as many connections as there may be");
         };
-        let Some(place) = Sources::enter(&self.sources, remote.ip()) else {
+        let Some(place) = Sources::enter(&self.sources, network(remote.ip())) else {
             return self.refuse(remote, "its address has as many connections as it may have");
         };
         let door = self.clone();
@@ -171,7 +173,8 @@ impl Door {
         tracing::debug!(%remote, why, "a connection to the web services is refused");
     }
 
-    async fn handshake(&self, stream: TcpStream, remote: SocketAddr) -> Option<TlsStream<TcpStream>> {
+    async fn handshake(&self, stream: TcpStream, remote: SocketAddr) -> Option<TlsStream<Unstalled<TcpStream>>> {
+        let stream = Unstalled::new(stream, limits::WRITE);
         let acceptor = TlsAcceptor::from(self.tls.load_full());
         match timeout(limits::HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => return Some(stream),
@@ -181,7 +184,7 @@ impl Door {
         None
     }
 
-    async fn serve(&self, stream: TlsStream<TcpStream>, remote: SocketAddr) {
+    async fn serve(&self, stream: TlsStream<Unstalled<TcpStream>>, remote: SocketAddr) {
         let router = self.router.clone().layer(axum::Extension(Source(remote.ip())));
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder
@@ -193,7 +196,7 @@ impl Door {
     }
 }
 
-/// Connections by source address; an address without any is forgotten.
+/// Connections by source address, of IPv6 its network; an address without any is forgotten.
 #[derive(Debug, Default)]
 struct Sources(Mutex<HashMap<IpAddr, u32>>);
 
@@ -224,5 +227,22 @@ impl Drop for Place {
                 counts.remove(&self.address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_share_its_connections() {
+        let sources = Arc::default();
+        let of = |host: u32| network(format!("2001:db8::{host:x}").parse().unwrap());
+        let mut places: Vec<_> =
+            (0..limits::CONNECTIONS_PER_SOURCE_MAX).map(|host| Sources::enter(&sources, of(host)).unwrap()).collect();
+        assert!(Sources::enter(&sources, of(0xffff)).is_none());
+        assert!(Sources::enter(&sources, network("2001:db8:0:1::1".parse().unwrap())).is_some());
+        places.pop();
+        assert!(Sources::enter(&sources, of(0xffff)).is_some());
     }
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postern_mailbox::{MailboxId, PlanName, language};
 use postern_store::limits::SESSION_LIFETIME;
-use postern_store::{Password, PasswordVerdict, SessionToken, WebName};
+use postern_store::{Password, PasswordVerdict, Proven, SessionToken, WebName};
 use postern_telemetry::call_labels::WebSignIn;
 use serde::{Deserialize, Serialize};
 
@@ -73,13 +73,15 @@ pub(crate) async fn sign_in(
     }
     let now = desk.now();
     let verdict = desk.store.verify_password(&name, Password::new(wish.password), now).await?;
-    let mailbox = judged(&desk, verdict).inspect_err(|problem| {
+    let proven = judged(&desk, verdict).inspect_err(|problem| {
         tracing::debug!(source = %stranger.source, %problem, "nobody is signed in");
     })?;
     if let Some(former) = token_of(&headers) {
         desk.store.end_session(&former).await?;
     }
-    let token = desk.store.begin_session(mailbox, now).await?;
+    let mailbox = proven.mailbox;
+    // None: another password was set while this one was compared.
+    let token = desk.store.begin_session(&proven, now).await?.ok_or(Problem::Wrong)?;
     tracing::debug!(source = %stranger.source, %mailbox, "signed in");
     let cookie = cookie(&token.reveal(), SESSION_LIFETIME.as_secs())?;
     Ok(([(header::SET_COOKIE, cookie)], Json(session_of(&desk, mailbox, &token).await?)).into_response())
@@ -131,9 +133,9 @@ pub(crate) async fn change_password(
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0)?)]).into_response())
 }
 
-fn judged(desk: &Desk, verdict: PasswordVerdict) -> Result<MailboxId, Problem> {
+fn judged(desk: &Desk, verdict: PasswordVerdict) -> Result<Proven, Problem> {
     let (label, judged) = match verdict {
-        PasswordVerdict::Right(mailbox) => (WebSignIn::Right, Ok(mailbox)),
+        PasswordVerdict::Right(proven) => (WebSignIn::Right, Ok(proven)),
         PasswordVerdict::Wrong => (WebSignIn::Wrong, Err(Problem::Wrong)),
         PasswordVerdict::Locked { until } => {
             let left = until.duration_since(desk.now()).unsigned_abs();

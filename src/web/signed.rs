@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -53,13 +54,15 @@ impl FromRequestParts<Arc<Desk>> for Administrator {
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Problem> {
         let Some(shown) = parts.headers.get(header::AUTHORIZATION) else { return Err(Problem::NoAdministrator) };
+        // Only wrong ones count: administrators' programs may ask often. Beyond the limit none is compared.
+        let source = source_of(parts);
+        limited(desk, desk.strangers.look(source, desk.now()))?;
         let token = shown.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
         if token.is_some_and(|(_, token)| desk.options.load().admin_tokens.are(token)) {
             return Ok(Self);
         }
-        // Only wrong ones count: administrators' programs may ask often.
-        admit(desk, source_of(parts))?;
-        tracing::debug!(source = %source_of(parts), "a wrong administrator's token");
+        admit(desk, source)?;
+        tracing::debug!(%source, "a wrong administrator's token");
         Err(Problem::NoAdministrator)
     }
 }
@@ -97,7 +100,11 @@ pub(crate) fn csrf_of(token: &SessionToken) -> String {
 }
 
 fn admit(desk: &Desk, source: IpAddr) -> Result<(), Problem> {
-    desk.strangers.admit(source, desk.now()).map_err(|left| {
+    limited(desk, desk.strangers.admit(source, desk.now()))
+}
+
+fn limited(desk: &Desk, admitted: Result<(), Duration>) -> Result<(), Problem> {
+    admitted.map_err(|left| {
         desk.cells.web_sign_ins.add(WebSignIn::Limited, 1);
         Problem::TooMany { secs: left.as_secs() + 1 }
     })

@@ -19,6 +19,18 @@ impl Strangers {
     /// # Errors
     /// How long until it has another.
     pub(crate) fn admit(&self, source: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        self.ask(source, now, true)
+    }
+
+    /// Whether `source` has an attempt, which is not taken.
+    ///
+    /// # Errors
+    /// How long until it has one.
+    pub(crate) fn look(&self, source: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        self.ask(source, now, false)
+    }
+
+    fn ask(&self, source: IpAddr, now: Timestamp, is_taken: bool) -> Result<(), Duration> {
         let now = now.as_millisecond();
         let every = ATTEMPT_EVERY.as_millis() as i64;
         let span = every * i64::from(ATTEMPTS_AT_ONCE);
@@ -34,7 +46,9 @@ impl Strangers {
         if wait > 0 {
             return Err(Duration::from_millis(wait as u64));
         }
-        *full_at += every;
+        if is_taken {
+            *full_at += every;
+        }
         Ok(())
     }
 }
@@ -52,7 +66,7 @@ fn make_room(owed: &mut HashMap<IpAddr, i64>, now: i64) {
 }
 
 /// One host of IPv6 has a network of 64 bits to come from.
-fn network(source: IpAddr) -> IpAddr {
+pub(crate) fn network(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

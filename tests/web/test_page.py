@@ -113,6 +113,23 @@ def test_a_weak_password_and_a_used_link_are_refused_with_their_remedies(open_pa
     expect(page.get_by_role("alert")).to_contain_text("Ask your administrator for a new one")
 
 
+def test_a_link_that_is_used_by_who_is_signed_in_leads_back_to_signing_in(inbox, service):
+    inbox.goto(service.one_time_link())
+    inbox.get_by_label("New password", exact=True).fill("a staple of batteries")
+    inbox.get_by_label("New password again").fill("a staple of batteries")
+    button(inbox, "Set password").click()
+    expect(inbox.get_by_role("status").filter(has_text="Your password is set")).to_be_visible()
+    expect(inbox.get_by_role("navigation", name="Main")).to_be_hidden()
+    service.password = "a staple of batteries"
+    sign_in(inbox, service)
+
+
+def test_a_view_that_does_not_exist_is_the_inbox(inbox, service):
+    inbox.goto(service.url + "/#/constructor")
+    expect(inbox.get_by_role("link", name="New")).to_have_attribute("aria-current", "page")
+    expect(inbox.get_by_role("heading", level=1)).to_be_visible()
+
+
 def test_a_session_that_has_ended_leads_back_to_signing_in(inbox, fake):
     await_that(lambda: fake.listeners, timeout=20.0, what="the page to listen")
     fake.end_sessions()
@@ -333,6 +350,18 @@ def test_a_call_is_still_followed_after_the_page_is_loaded_again(inbox, service)
     expect(state(inbox)).to_contain_text("ringing")
     button(inbox, "Hang up").click()
     expect(state(inbox)).to_have_text("The call has ended.")
+
+
+def test_who_signs_in_next_in_this_tab_does_not_see_which_phone_was_rung(inbox, service):
+    service.mailbox.leave_message("1005", "Dan")
+    button(inbox, "Play on phone: message from Dan").click()
+    ring(inbox, "1001")
+    service.phone.rings()
+    expect(state(inbox)).to_contain_text("ringing")
+    assert inbox.evaluate("history.state?.number") == "1001"
+    button(inbox, "Sign out").click()
+    expect(inbox.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert inbox.evaluate("history.state") is None
 
 
 @pytest.mark.parametrize("complaints", [["401 (Unauthorized)", "503 (Service Unavailable)", "ERR_INCOMPLETE_CHUNKED"]])

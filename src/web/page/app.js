@@ -103,7 +103,7 @@ function route() {
     return;
   }
   const [name, ...rest] = location.hash.replace(/^#\//, "").split("/");
-  const chosen = name in VIEWS ? name : "inbox";
+  const chosen = Object.hasOwn(VIEWS, name) ? name : "inbox";
   if (chosen !== shown) clear();
   shown = chosen;
   for (const link of nav.children) {
@@ -113,10 +113,11 @@ function route() {
   show(t(`nav.${chosen}`), () => VIEWS[chosen](main, signedIn, rest));
 }
 
-/** The link's token leaves the address and the history: it is of no more use, and nobody's business. */
+/** The link's token leaves the address and the history: it is of no more use, and nobody's business. Who was signed in
+ * here has no session any more. */
 function onPasswordSet() {
   history.replaceState(null, "", "#/");
-  showEntry({ done: t("sign_in.password_set") });
+  leave(t("sign_in.password_set"));
 }
 
 function show(title, build) {

@@ -151,7 +151,13 @@ export function createCalls(signedIn, onEnded) {
 
   /** A call outlives a reload of the page: its id stays with the history's entry, and nowhere else. */
   function remember() {
-    history.replaceState({ call: current.id, number: current.number }, "");
+    history.replaceState({ call: current.id, number: current.number, owner: owner() }, "");
+  }
+
+  /** Entries further back are out of reach: whoever signs in next must not take theirs for his own. */
+  function owner() {
+    const { plan, address } = signedIn.session.mailbox;
+    return `${plan} ${address}`;
   }
 
   function forget() {
@@ -159,7 +165,7 @@ export function createCalls(signedIn, onEnded) {
   }
 
   function resume() {
-    if (!history.state?.call) return;
+    if (!history.state?.call || history.state.owner !== owner()) return;
     current = { id: history.state.call, state: null, number: history.state.number };
     // After this turn: the session's parts are not all there yet.
     queueMicrotask(refresh);
@@ -168,6 +174,7 @@ export function createCalls(signedIn, onEnded) {
   function close() {
     clearTimeout(timer);
     listeners.abort();
+    forget();
     current = null;
     bar.hidden = true;
   }

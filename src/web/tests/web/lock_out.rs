@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use postern_mailbox::{Pin, PinAttempt, PinVerdict, Store};
-use postern_store::limits::{FIRST_LOCK, WRONG_PASSWORDS_MAX};
+use postern_store::limits::{FIRST_LOCK, WRONG_PASSWORDS_FORGOTTEN, WRONG_PASSWORDS_MAX};
 use serde_json::json;
 
 use crate::support::*;
@@ -59,6 +59,42 @@ async fn a_name_that_no_mailbox_has_is_told_from_one_by_nothing() {
 }
 
 #[tokio::test]
+async fn no_other_spelling_or_plan_of_a_name_tells_whether_it_has_a_mailbox() {
+    let bench = Bench::new().await;
+    bench.owner(bench.alice).await;
+    for address in ["1001", "7777"] {
+        while bench.sign_in(address, "a guess").await.refusal().1 == "wrong" {}
+        let with_plus = format!("+{address}");
+        for (mailbox, plan) in [(address, "office"), (address, "nowhere"), (&with_plus, "office"), (&with_plus, "x")] {
+            bench.pass(postern_web::limits::ATTEMPT_EVERY);
+            let wish = json!({"mailbox": mailbox, "plan": plan, "password": "a guess"});
+            let refused = bench.ask(Method::POST, "/session", &[], Some(wish)).await.refusal();
+            assert_eq!(refused, (429, "locked".into()), "{mailbox} of {plan}");
+        }
+    }
+    // What is counted for a mailbox whose plan is another one is compared with nothing.
+    bench.pass(FIRST_LOCK);
+    let wish = json!({"mailbox": "1001", "plan": "nowhere", "password": PASSWORD});
+    assert_eq!(bench.ask(Method::POST, "/session", &[], Some(wish)).await.refusal().1, "wrong");
+}
+
+#[tokio::test]
+async fn a_day_after_the_last_lock_wrong_passwords_are_counted_anew() {
+    let bench = Bench::new().await;
+    bench.owner(bench.alice).await;
+    for address in ["1001", "7777"] {
+        while bench.sign_in(address, "a guess").await.refusal().1 == "wrong" {}
+    }
+    bench.pass(FIRST_LOCK + WRONG_PASSWORDS_FORGOTTEN + Duration::from_secs(1));
+    for address in ["1001", "7777"] {
+        for _ in 0..WRONG_PASSWORDS_MAX {
+            assert_eq!(bench.sign_in(address, "a guess").await.refusal().1, "wrong");
+        }
+        assert_eq!(bench.sign_in(address, "a guess").await.refusal().1, "locked");
+    }
+}
+
+#[tokio::test]
 async fn phone_and_web_lock_apart_and_an_administrator_unlocks() {
     let bench = Bench::new().await;
     bench.owner(bench.alice).await;
@@ -104,6 +140,11 @@ async fn one_address_has_few_attempts_whatever_it_tries() {
     };
     assert_eq!(admitted, postern_web::limits::ATTEMPTS_AT_ONCE);
     assert_eq!((refused.refusal().1.as_str(), refused.header("retry-after")), ("too_many", "4"));
+    let right = bench.as_admin(Method::GET, "/admin/mailboxes", ADMIN).await;
+    assert_eq!(right.refusal().1, "too_many", "nothing is compared, so nothing is told of a token");
     bench.pass(Duration::from_secs(3));
+    for _ in 0..3 {
+        assert_eq!(bench.as_admin(Method::GET, "/admin/mailboxes", ADMIN).await.status, StatusCode::OK);
+    }
     assert_eq!(bench.sign_in("1001", "x").await.refusal().1, "wrong");
 }

@@ -1,7 +1,9 @@
 //! Messages as the web shows, plays and moves them.
 
 use axum::http::{Method, StatusCode};
+use jiff::Timestamp;
 use postern_mailbox::GreetingKind;
+use postern_mailbox::limits::DELETED_KEPT;
 use serde_json::json;
 
 use crate::support::*;
@@ -40,6 +42,25 @@ async fn messages_are_listed_by_state_the_youngest_first() {
     for query in ["?state=other", "?state=new&state=saved", "?x=1"] {
         assert_eq!(bench.get(&alice, &format!("/messages{query}")).await.refusal().1, "bad_request");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_deleted_again_is_not_kept_longer() {
+    let bench = Bench::new().await;
+    let alice = bench.owner(bench.alice).await;
+    let path = format!("/messages/{}", bench.leave(bench.alice, &samples(1)).await);
+    let delete = async || {
+        let answer = bench.change(&alice, Method::PATCH, &path, Some(json!({"state": "deleted"}))).await;
+        assert_eq!(answer.json()["state"], "deleted");
+    };
+    delete().await;
+    // The store takes its own clock.
+    let deleted = Timestamp::now();
+    while Timestamp::now().as_millisecond() <= deleted.as_millisecond() {
+        tokio::task::yield_now().await;
+    }
+    delete().await;
+    assert_eq!(bench.store.forget_deleted(deleted + DELETED_KEPT).await, Ok(1));
 }
 
 #[tokio::test]

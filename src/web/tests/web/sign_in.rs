@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use postern_store::{Password, PasswordVerdict};
 use serde_json::json;
 
 use crate::support::*;
@@ -119,6 +120,19 @@ async fn a_new_password_needs_the_old_one_and_ends_every_session() {
     }
     assert_eq!(bench.sign_in("1001", PASSWORD).await.refusal().1, "wrong");
     assert_eq!(bench.sign_in("1001", "tea at four in May").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_password_that_was_right_until_another_was_set_begins_no_session() {
+    let bench = Bench::new().await;
+    bench.owner(bench.alice).await;
+    let password = |text: &str| Password::new(text.into());
+    let verdict = bench.store.verify_password_of(bench.alice, password(PASSWORD), bench.now()).await.unwrap();
+    let PasswordVerdict::Right(proven) = verdict else { panic!("{verdict:?}") };
+    assert!(bench.store.begin_session(&proven, bench.now()).await.unwrap().is_some());
+    bench.store.set_password(bench.alice, password("tea at four in May")).await.unwrap();
+    assert!(bench.store.begin_session(&proven, bench.now()).await.unwrap().is_none());
+    assert_eq!(bench.store.tend_sessions(bench.now()).await, Ok(0));
 }
 
 #[tokio::test]
