@@ -223,10 +223,7 @@ fn an_acknowledgement_that_goes_another_way_than_the_call_shows_nothing_however_
     answer.headers.push(HeaderName::Contact, "<sip:7000@10.0.0.3;transport=udp>");
     answer.set_body("application/sdp", sdp("sendrecv"));
     for _ in 0..2 {
-        let now = room.net.now;
-        let (local, hop) = ("10.0.0.1:5060".parse().unwrap(), "10.0.0.2:5060".parse().unwrap());
-        room.net.parties[A].core().handle_datagram(local, hop, &answer.encode(), now);
-        room.run(Duration::from_millis(100));
+        room.throw_as(B, A, &String::from_utf8(answer.encode()).unwrap());
     }
     let acks = room.requests(A, Method::Ack);
     let elsewhere: Vec<_> = acks.iter().filter(|ack| ack.uri.to_string().contains("10.0.0.3")).collect();
