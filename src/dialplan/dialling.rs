@@ -94,7 +94,7 @@ impl Rules {
     pub fn dial(&self, plan: &str, text: &str) -> Result<DialTarget, DialRefusal> {
         let target = self.plan(plan).ok_or(DialRefusal::NotAllowed).and_then(|plan| Ok((plan, plan.meant(text)?)));
         let (plan, target) = target?;
-        match plan.allow.iter().any(|rule| target.is_allowed_by(rule)) {
+        match plan.allows(&target) {
             true => Ok(target),
             false => Err(DialRefusal::NotAllowed),
         }
@@ -138,6 +138,18 @@ impl Rules {
 }
 
 impl Plan {
+    /// A number at a host needs two rules: the host would call it at the same expense as the gateway.
+    fn allows(&self, target: &DialTarget) -> bool {
+        let is_named = |target: &DialTarget| self.allow.iter().any(|rule| target.is_allowed_by(rule));
+        let by_number = match target {
+            DialTarget::User { user, .. } if digits_of(user).is_some() => {
+                self.dialled(user).is_ok_and(|number| is_named(&number))
+            }
+            _ => true,
+        };
+        by_number && is_named(target)
+    }
+
     /// What a dialled text means here, allowed or not.
     fn meant(&self, text: &str) -> Result<DialTarget, DialRefusal> {
         if text.trim().is_empty() {

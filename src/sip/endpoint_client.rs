@@ -1,6 +1,7 @@
 //! The endpoint's client side: requests of ours, from the target to the final response.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client_transaction::{ClientTransaction, OnResponse, OnTimeout};
@@ -75,6 +76,8 @@ struct Attempt {
     /// Whether the connection was made for it.
     fresh: bool,
     branch: String,
+    /// The Via that it has to have, if not one made for its way: a CANCEL's is its INVITE's.
+    via: Option<Via>,
     /// `None` while the connection is being made.
     sent: Option<Sent>,
 }
@@ -83,9 +86,23 @@ struct Attempt {
 struct Sent {
     via: Via,
     transport: Transport,
+    /// Whom it was sent to, and the names that they proved.
+    peer: (IpAddr, Arc<[String]>),
     /// To be sent again over UDP; empty otherwise.
     bytes: Vec<u8>,
     state: ClientTransaction,
+}
+
+impl Sent {
+    /// Whether whoever it was sent to may answer by this other way (RFC 3261 section 18.2.2): from the same address, and
+    /// with the same name where names are proved.
+    fn may_be_answered_by(&self, source: &Source) -> bool {
+        let (address, names) = &self.peer;
+        let proved = || names.iter().any(|name| source.names.contains(name));
+        source.transport == self.transport
+            && source.remote.ip().to_canonical() == address.to_canonical()
+            && (self.transport != Transport::Tls || proved())
+    }
 }
 
 /// A question that is open, and who waits for the answer.
@@ -140,10 +157,7 @@ impl Endpoint {
         if self.clients.len() >= self.options.client_transactions_max {
             return Err(SendError::TooMany);
         }
-        let given = target.conn.filter(|conn| {
-            let secure = target.uri.secure || target.security == Security::Tls;
-            self.connections.of(*conn).is_some_and(|known| !secure || known.source.transport == Transport::Tls)
-        });
+        let given = self.standing_connection(&target);
         let plan = match Plan::new(&target, &self.options) {
             Ok(plan) => plan,
             // The connection that is there needs none.
@@ -164,6 +178,23 @@ impl Endpoint {
             None => self.advance(tx, FailCause::Unresolved, now),
         }
         Ok(tx)
+    }
+
+    /// The connection that a request to `target` takes because it stands, whatever the URI says.
+    pub(crate) fn standing_connection(&self, target: &Target) -> Option<ConnId> {
+        let secure = target.uri.secure || target.security == Security::Tls;
+        let fits = |conn: &ConnId| {
+            self.connections.of(*conn).is_some_and(|known| !secure || known.source.transport == Transport::Tls)
+        };
+        target.conn.filter(fits)
+    }
+
+    /// The connection that a request of ours went by.
+    pub(crate) fn connection_of(&self, tx: ClientTx) -> Option<ConnId> {
+        match self.clients.get(&tx)?.attempt.as_ref()?.path {
+            Path::Conn(conn) => Some(conn),
+            Path::Udp { .. } => None,
+        }
     }
 
     /// Goes to the next address, or ends with `cause`.
@@ -286,7 +317,7 @@ impl Endpoint {
                 connection.is_open()
             }),
         };
-        client.attempt = Some(Attempt { path, destination, fresh, branch, sent: None });
+        client.attempt = Some(Attempt { path, destination, fresh, branch, via: None, sent: None });
         if ready {
             self.transmit(tx, now);
         }
@@ -296,10 +327,10 @@ impl Endpoint {
     pub(crate) fn transmit(&mut self, tx: ClientTx, now: Instant) {
         let Some(client) = self.clients.get_mut(&tx) else { return };
         let Some(attempt) = client.attempt.as_mut().filter(|attempt| attempt.sent.is_none()) else { return };
-        let (transport, local) = match attempt.path {
-            Path::Udp { local, .. } => (Transport::Udp, local),
-            Path::Conn(conn) => match self.connections.of(conn) {
-                Some(connection) => (connection.source.transport, connection.source.local),
+        let (transport, local, peer) = match attempt.path {
+            Path::Udp { local, remote } => (Transport::Udp, local, (remote.ip(), Arc::from([]))),
+            Path::Conn(conn) => match self.connections.of(conn).map(|connection| &connection.source) {
+                Some(source) => (source.transport, source.local, (source.remote.ip(), source.names.clone())),
                 None => return,
             },
         };
@@ -309,12 +340,15 @@ impl Endpoint {
             Transport::Tls => self.options.tls_port,
         };
         let host = self.options.host.clone().unwrap_or(Host::from(local.ip()));
-        let mut via = Via::new(transport, host, Some(listening.unwrap_or(local.port())), &attempt.branch);
-        via.params.set("rport", None);
-        if transport == Transport::Tls && listening.is_some() {
-            // RFC 5923 section 4: the peer may send its requests back by this connection.
-            via.params.set("alias", None);
-        }
+        let via = attempt.via.take().unwrap_or_else(|| {
+            let mut via = Via::new(transport, host, Some(listening.unwrap_or(local.port())), &attempt.branch);
+            via.params.set("rport", None);
+            if transport == Transport::Tls && listening.is_some() {
+                // RFC 5923 section 4: the peer may send its requests back by this connection.
+                via.params.set("alias", None);
+            }
+            via
+        });
         let mut request = client.request.clone();
         request.headers.push_first(HeaderName::Via, &via);
         let bytes = request.encode();
@@ -322,7 +356,7 @@ impl Endpoint {
         let state = ClientTransaction::start(invite, reliable, self.options.timers, client.answer_time, now);
         let kept = if reliable { Vec::new() } else { bytes.clone() };
         self.timers.set(Owner::Client(tx), state.next_timeout());
-        attempt.sent = Some(Sent { via, transport, bytes: kept, state });
+        attempt.sent = Some(Sent { via, transport, peer, bytes: kept, state });
         let (path, branch) = (attempt.path.clone(), attempt.branch.clone());
         let is_ack = client.kind == Kind::Ack;
         self.branches.insert((branch, request.method == Method::Cancel), tx);
@@ -377,16 +411,17 @@ impl Endpoint {
         self.settle_client(tx);
     }
 
-    /// Whose response it is, and what its transaction says to it: same branch, same method, same transport, as many
-    /// Vias as went out (RFC 3261 sections 17.1.3 and 8.1.3.3).
+    /// Whose response it is, and what its transaction says to it: same branch, same method, same peer by the same
+    /// transport, as many Vias as went out (RFC 3261 sections 17.1.3 and 8.1.3.3).
     fn match_response(&mut self, response: &Response, source: &Source, now: Instant) -> Option<(ClientTx, OnResponse)> {
         let (via, cseq) = (response.headers.top_via().ok()?, response.headers.cseq().ok()?);
         let tx = *self.branches.get(&(via.branch()?.to_owned(), cseq.method == Method::Cancel))?;
         let client = self.clients.get_mut(&tx)?;
-        let sent = client.attempt.as_mut()?.sent.as_mut()?;
+        let attempt = client.attempt.as_mut()?;
+        let sent = attempt.sent.as_mut()?;
         let vias = client.request.headers.vias().map_or(0, |vias| vias.len()) + 1;
         let ours = cseq == client.request.headers.cseq().ok()?
-            && source.transport == sent.transport
+            && (attempt.path.is_of(source) || sent.may_be_answered_by(source))
             && response.headers.vias().is_ok_and(|all| all.len() == vias);
         ours.then(|| (tx, sent.state.on_response(response.status, now)))
     }
@@ -419,12 +454,13 @@ impl Endpoint {
         if let Some(reason) = reason {
             cancel.headers.push(HeaderName::Reason, reason);
         }
-        let (path, branch, via, transport) =
-            (attempt.path.clone(), attempt.branch.clone(), sent.via.clone(), sent.transport);
+        let (path, branch, via) = (attempt.path.clone(), attempt.branch.clone(), sent.via.clone());
+        let (transport, peer) = (sent.transport, sent.peer.clone());
         if let Path::Conn(conn) = path
             && !self.connections.of(conn).is_some_and(|connection| connection.is_open())
         {
-            return;
+            let Some(destination) = attempt.destination.clone() else { return };
+            return self.send_cancel_afresh(cancel, destination, branch, via, now);
         }
         let bytes = cancel.encode();
         let reliable = transport.is_reliable();
@@ -434,12 +470,31 @@ impl Endpoint {
         // Its Via is in the bytes already.
         cancel.headers.remove(HeaderName::Via);
         let kept = if reliable { Vec::new() } else { bytes };
-        let sent = Some(Sent { via, transport, bytes: kept, state });
-        self.add_silent(cancel, Attempt { path, destination: None, fresh: true, branch, sent });
+        let sent = Some(Sent { via, transport, peer, bytes: kept, state });
+        self.add_silent(cancel, Attempt { path, destination: None, fresh: true, branch, via: None, sent });
     }
 
-    /// Keeps what only absorbs.
-    fn add_silent(&mut self, request: Request, attempt: Attempt) {
+    /// The connection of the INVITE is gone: its CANCEL finds it by their Via.
+    fn send_cancel_afresh(
+        &mut self,
+        mut cancel: Request,
+        destination: Destination,
+        branch: String,
+        via: Via,
+        now: Instant,
+    ) {
+        let Some((conn, fresh)) = self.connection_to(&destination, None, now) else { return };
+        cancel.headers.remove(HeaderName::Via);
+        let path = Path::Conn(conn);
+        let tx =
+            self.add_silent(cancel, Attempt { path, destination: None, fresh, branch, via: Some(via), sent: None });
+        if self.connections.of(conn).is_some_and(|connection| connection.is_open()) {
+            self.transmit(tx, now);
+        }
+    }
+
+    /// Keeps what its user hears nothing of.
+    fn add_silent(&mut self, request: Request, attempt: Attempt) -> ClientTx {
         let tx = ClientTx(self.draw_id());
         self.branches.insert((attempt.branch.clone(), request.method == Method::Cancel), tx);
         if let Path::Conn(conn) = attempt.path
@@ -461,6 +516,7 @@ impl Endpoint {
             },
         );
         self.settle_client(tx);
+        tx
     }
 
     /// Takes the attempt off a request that goes elsewhere; its repeated answers are absorbed for a while.

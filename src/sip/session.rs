@@ -13,6 +13,7 @@ use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::name_addr::NameAddr;
 use crate::sdp::SessionDescription;
+use crate::session_challenge::Shown;
 use crate::session_outgoing::Outgoing;
 use crate::session_timer::{Due, SessionTimer};
 use crate::source::{ConnId, Source};
@@ -30,7 +31,7 @@ pub(crate) struct Session {
     pub exchange: Exchange,
     /// Our 2xx until its ACK comes.
     pub unacknowledged: Option<Unacknowledged>,
-    /// The ACK that answers a repeated 2xx to our last INVITE.
+    /// The ACK that answers a repeated 2xx to our last INVITE; what it is signed with depends on its way.
     pub last_ack: Option<(ClientTx, Request)>,
     pub timer: SessionTimer,
     pub peer: Peer,
@@ -45,7 +46,7 @@ pub(crate) struct Session {
     /// The Call-ID is ours.
     pub we_called: bool,
     /// What the INVITE that was answered proved who we are with.
-    pub shown: Vec<(HeaderName, String)>,
+    pub shown: Shown,
     /// The end was told to the role.
     ended: bool,
 }
@@ -181,7 +182,7 @@ impl Session {
             offer_again_at: None,
             hang_up: None,
             we_called,
-            shown: Vec::new(),
+            shown: Shown::default(),
             ended: false,
         }
     }

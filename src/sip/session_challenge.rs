@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use crate::digest::{Challenge, Credentials};
 use crate::header_name::HeaderName;
+use crate::io::ClientTx;
 use crate::message::{Request, Response};
 use crate::session::Session;
+use crate::source::{ConnId, Transport};
 use crate::status::StatusCode;
 use crate::target::{Security, Target};
 use crate::user_agent_wire::Wire;
@@ -38,13 +40,14 @@ impl Proof {
         self.hop.clone()
     }
 
-    /// The answers that `request` was signed with.
-    pub(crate) fn lines_of(&self, request: &Request) -> Vec<(HeaderName, String)> {
+    /// The answers that `request`, which went out as `tx`, was signed with.
+    pub(crate) fn shown_in(&self, request: &Request, tx: ClientTx, wire: &Wire) -> Shown {
         let line = |answered: &Answered| {
             let value = request.headers.value(answered.line.clone())?;
             Some((answered.line.clone(), value.to_owned()))
         };
-        self.answered.iter().filter_map(line).collect()
+        let lines = self.answered.iter().filter_map(line).collect();
+        Shown { lines, hop: self.hop.clone(), conn: wire.endpoint.connection_of(tx) }
     }
 
     /// Writes the answers into `request`, which is to be sent now; what an earlier way was shown goes.
@@ -76,6 +79,34 @@ impl Proof {
         }
         true
     }
+}
+
+/// What an INVITE proved who we are with, and by which way: nobody else is to see it.
+#[derive(Default)]
+pub(crate) struct Shown {
+    lines: Vec<(HeaderName, String)>,
+    hop: Option<Target>,
+    conn: Option<ConnId>,
+}
+
+impl Shown {
+    /// Writes the answers into the ACK (RFC 3261 section 13.2.2.4), if that goes the INVITE's own way.
+    pub(crate) fn sign(&self, ack: &mut Request, target: &Target, wire: &Wire) {
+        let own_way = match wire.endpoint.standing_connection(target) {
+            Some(conn) => self.conn == Some(conn),
+            None => self.hop.as_ref().is_some_and(|hop| leads_to_the_same(hop, target)),
+        };
+        for (name, value) in self.lines.iter().filter(|_| own_way) {
+            ack.headers.push(name.clone(), value);
+        }
+    }
+}
+
+/// Whether requests to both go to the same port of the same host, and the other no less protected.
+fn leads_to_the_same(hop: &Target, other: &Target) -> bool {
+    let place = |target: &Target| (target.uri.host.clone(), target.uri.port.unwrap_or(Transport::Tcp.default_port()));
+    let is_secure = |target: &Target| target.uri.secure || target.security == Security::Tls;
+    place(hop) == place(other) && (is_secure(other) || !is_secure(hop))
 }
 
 impl Session {

@@ -14,7 +14,7 @@ use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::sdp_body::Body;
 use crate::session::{AnswerBy, Exchange, Phase, Session};
-use crate::session_challenge::Proof;
+use crate::session_challenge::{Proof, Shown};
 use crate::session_hunting::Failed;
 use crate::session_incoming::RELIABLE;
 use crate::source::{Source, Transport};
@@ -210,7 +210,7 @@ impl Session {
         for early in &outgoing.early {
             wire.dialogs.remove(early.id());
         }
-        self.shown = outgoing.proof.lines_of(&outgoing.request);
+        self.shown = outgoing.proof.shown_in(&outgoing.request, tx, wire);
         wire.dialogs.insert(dialog.id().clone(), self.call);
         self.dialog = Some(dialog);
         self.phase = Phase::Active;
@@ -250,14 +250,10 @@ impl Session {
     pub fn acknowledge(&mut self, wire: &mut Wire, tx: ClientTx, cseq: u32, sdp: Option<&str>, now: Instant) {
         let Some(dialog) = &self.dialog else { return };
         let mut ack = dialog.ack(cseq);
-        // RFC 3261 section 13.2.2.4: with the credentials of the INVITE.
-        for (name, value) in &self.shown {
-            ack.headers.push(name.clone(), value);
-        }
         if let Some(sdp) = sdp {
             ack.set_body("application/sdp", sdp);
         }
-        wire.acknowledge(dialog, &ack, now);
+        wire.acknowledge(dialog, &ack, &self.shown, now);
         self.last_ack = Some((tx, ack));
     }
 
@@ -274,7 +270,7 @@ impl Session {
         let Some(own) = &self.dialog else { return };
         if response.headers.to_tag().unwrap_or_default() == own.id().remote_tag {
             if let Some((_, ack)) = self.last_ack.as_ref().filter(|(known, _)| *known == tx) {
-                wire.acknowledge(own, ack, now);
+                wire.acknowledge(own, ack, &self.shown, now);
             }
             return;
         }
@@ -282,7 +278,7 @@ impl Session {
         let Ok(cseq) = response.headers.cseq() else { return };
         let Some(mut fork) = Dialog::of_outgoing(ack, response, source) else { return };
         let acknowledgement = fork.ack(cseq.number);
-        wire.acknowledge(&fork, &acknowledgement, now);
+        wire.acknowledge(&fork, &acknowledgement, &Shown::default(), now);
         if self.peer.take_fork(fork.id(), FORKS_ENDED_MAX) {
             let bye = fork.request(Method::Bye);
             let _ = wire.send_in(&fork, bye, Purpose::Notice(CallHandle(0)), now);

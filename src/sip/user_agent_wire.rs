@@ -13,6 +13,7 @@ use crate::header_name::HeaderName;
 use crate::io::{ClientTx, SendError, ServerTx};
 use crate::message::{Request, Response};
 use crate::method::Method;
+use crate::session_challenge::Shown;
 use crate::status::StatusCode;
 use crate::target::Target;
 use crate::user_agent_io::{CallEvent, CallHandle, PingHandle};
@@ -120,10 +121,13 @@ impl Wire {
         Ok(tx)
     }
 
-    /// Sends the ACK for a 2xx. What cannot be sent is sent when the 2xx comes again.
-    pub fn acknowledge(&mut self, dialog: &Dialog, ack: &Request, now: Instant) {
+    /// Sends the ACK for a 2xx, signed with what its INVITE has shown. What cannot be sent is sent when the 2xx comes
+    /// again.
+    pub fn acknowledge(&mut self, dialog: &Dialog, ack: &Request, shown: &Shown, now: Instant) {
         if let Some(hop) = dialog.next_hop(ack) {
-            let _ = self.endpoint.send_ack(ack.clone(), hop, now);
+            let mut ack = ack.clone();
+            shown.sign(&mut ack, &hop, self);
+            let _ = self.endpoint.send_ack(ack, hop, now);
         }
     }
 

@@ -87,8 +87,9 @@ impl Outcalls {
         Some(call.slot)
     }
 
-    /// What a worker says. Calls that nobody here has ordered were ordered by an earlier UM service.
-    pub(crate) fn handle_report(&mut self, slot: Slot, report: OrderReport, now: Instant) {
+    /// What a worker says. Calls that nobody here has ordered were ordered by an earlier UM service. Whether it is to hang
+    /// up, as it may have been told before and not have heard.
+    pub(crate) fn handle_report(&mut self, slot: Slot, report: OrderReport, now: Instant) -> bool {
         let OrderReport { order, mailbox, age_secs, over_secs, progress } = report;
         if let Some(named) = &mut self.named[slot.index()]
             && named.len() < OUTCALLS_MAX
@@ -96,6 +97,8 @@ impl Outcalls {
             named.insert(order);
         }
         let ago = |secs: u64| now.checked_sub(Duration::from_secs(secs)).unwrap_or(now);
+        let is_done = |call: &Outcall| call.slot == slot && (call.progress.is_over() || call.hung_up);
+        let must_end = !progress.is_over() && self.calls.get(&order).is_some_and(is_done);
         match self.calls.get(&order) {
             Some(call) if call.progress.is_over() || call.slot != slot || progress.state < call.progress.state => {}
             Some(call) if call.progress == progress => {}
@@ -113,6 +116,7 @@ impl Outcalls {
                 self.advance(order, progress, ago(over_secs));
             }
         }
+        must_end
     }
 
     /// The worker will name all its calls anew.

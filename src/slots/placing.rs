@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use crate::action::Action;
-use crate::order::{Order, OrderId};
+use crate::order::{Order, OrderId, OrderReport};
 use crate::outcalls::{NotPlaced, Outcall};
+use crate::slot::Slot;
 use crate::slots::Slots;
 use crate::wire::ToWorker;
 
@@ -15,7 +16,10 @@ impl Slots {
     /// Why it is not placed; nothing was counted.
     pub fn place(&mut self, order: Order, per_hour: u32, now: Instant) -> Result<(), NotPlaced> {
         self.settle(now);
-        let slot = self.active.filter(|_| !self.stopping && order.is_bounded()).ok_or(NotPlaced::Unavailable)?;
+        // Nothing is kept for a worker that hears nothing now.
+        let hears = |slot: &Slot| self.seat(*slot).worker().is_some_and(|worker| worker.connected);
+        let fits = !self.stopping && order.is_bounded();
+        let slot = self.active.filter(|slot| fits && hears(slot)).ok_or(NotPlaced::Unavailable)?;
         self.outcalls.judge(&order.mailbox, per_hour)?;
         let key = order.id.call_key();
         self.ledger.reserve(&key, slot, self.options.calls_max, now).map_err(|_| NotPlaced::Unavailable)?;
@@ -29,6 +33,14 @@ impl Slots {
         let Some(slot) = self.outcalls.hang_up(order) else { return false };
         self.act(Action::Send { slot, message: ToWorker::HangUp { order } });
         true
+    }
+
+    /// A worker says how an outgoing call is.
+    pub(crate) fn on_order(&mut self, slot: Slot, report: OrderReport, now: Instant) {
+        let order = report.order;
+        if self.outcalls.handle_report(slot, report, now) {
+            self.act(Action::Send { slot, message: ToWorker::HangUp { order } });
+        }
     }
 
     /// An outgoing call: one under way, or one that ended within [`OUTCALL_MEMORY`](crate::limits::OUTCALL_MEMORY).

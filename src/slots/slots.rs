@@ -121,7 +121,7 @@ impl Slots {
             }
             FromWorker::CallBegan { call } => self.ledger.began(call, slot),
             FromWorker::CallEnded { call } => self.ledger.ended(&call, slot),
-            FromWorker::Order(report) => self.outcalls.handle_report(slot, report, now),
+            FromWorker::Order(report) => self.on_order(slot, report, now),
             FromWorker::Status(status) => self.on_status(slot, status, now),
             FromWorker::Story { .. } | FromWorker::RecentCalls { .. } => {}
         }

@@ -159,7 +159,7 @@ impl Home {
 fn place(wish: Wish, Knowledge { slots, rules, per_hour }: Knowledge<'_>) -> Result<OrderId, Denied> {
     let Wish { mailbox, plan, number, purpose, dialled } = wish;
     let (target, gateways) = dialling::judge(rules, &plan, &dialled).map_err(|why| {
-        tracing::info!(%plan, mailbox = %number, %why, "an outgoing call is not placed");
+        tracing::debug!(%plan, mailbox = %number, %why, "an outgoing call is not placed");
         Denied::NotAllowed
     })?;
     if gateways.is_empty() {

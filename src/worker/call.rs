@@ -255,7 +255,7 @@ impl Call {
                 return self.hang_up_input().await;
             }
             // Before the answer alone, when nobody listens here.
-            ToCall::Progress(_) | ToCall::Rerouted(_) | ToCall::Answered => {}
+            ToCall::Alerted | ToCall::Rerouted(_) | ToCall::Answered => {}
         }
         self.act().await;
     }

@@ -76,16 +76,19 @@ impl CallEnd {
         }
     }
 
-    fn offer_result(&self) -> OfferResult {
+    /// `placed`: we called.
+    fn offer_result(&self, placed: bool) -> OfferResult {
         match (&self.kind, &self.cause) {
             (Some(_), _) => OfferResult::Answered,
-            (None, Some(EndCause::Cancelled | EndCause::NoAnswer | EndCause::Ours)) => OfferResult::Cancelled,
+            (None, Some(EndCause::Cancelled | EndCause::NoAnswer)) => OfferResult::Cancelled,
+            (None, Some(EndCause::Ours)) if placed => OfferResult::Cancelled,
             (None, Some(EndCause::Refused(_))) => OfferResult::Rejected,
             (None, _) => OfferResult::Failed,
         }
     }
 
-    fn drop_cause(&self) -> DropCause {
+    /// `placed`: we called.
+    fn drop_cause(&self, placed: bool) -> DropCause {
         match (&self.cause, &self.outcome) {
             _ if self.leaving => DropCause::Shutdown,
             _ if self.way_lost && self.edge_died => DropCause::EdgeLost,
@@ -105,7 +108,7 @@ impl CallEnd {
             (Some(EndCause::Refused(_)), None) => DropCause::Refused,
             (Some(EndCause::NoAnswer), None) => DropCause::NotAnswered,
             (Some(EndCause::Unreachable(_)), None) => DropCause::SignallingLost,
-            (Some(EndCause::Ours), None) if self.kind.is_none() => DropCause::Finished,
+            (Some(EndCause::Ours), None) if placed && self.kind.is_none() => DropCause::Finished,
             (Some(EndCause::Peer | EndCause::Cancelled), None) => DropCause::CallerHungUp,
             // Without media the voice mail logic never begins, and the call is hung up.
             (Some(EndCause::Ours), None) => DropCause::MediaLost,
@@ -148,20 +151,21 @@ impl Call {
     /// Tells of the call's end, once everything has said its last word.
     pub(crate) fn tell_end(&mut self) {
         let (shared, end) = (&self.shared, &self.end);
+        let placed = self.arrival.order.is_some();
         let mut record = std::mem::take(&mut *self.arrival.record);
         record.shared_id = shared.edges.shared_id(&self.arrival.seat());
         // From here on nobody renews its tokens.
         self.credentials = None;
         let answered_at = end.answered_at.unwrap_or_else(Instant::now);
         record.setup = answered_at.saturating_duration_since(self.arrival.arrived);
-        record.offer_result = Some(end.offer_result());
+        record.offer_result = Some(end.offer_result(placed));
         record.status = match &end.cause {
             Some(EndCause::Cancelled) => Some(StatusCode::REQUEST_TERMINATED.code()),
             Some(EndCause::Refused(response)) => Some(response.status.code()),
-            _ if end.kind.is_none() && self.arrival.order.is_some() => None,
+            _ if end.kind.is_none() && placed => None,
             _ => Some(StatusCode::OK.code()),
         };
-        record.drop_cause = Some(end.drop_cause());
+        record.drop_cause = Some(end.drop_cause(placed));
         if let Some(outcome) = &end.outcome {
             record.kind = Some(result_label(&outcome.result));
             record.mailbox = outcome.mailbox.map(|mailbox| mailbox.to_string());
@@ -184,7 +188,7 @@ impl Call {
         }
         match end.kind {
             Some(kind) => shared.meters.call_ended(kind, &record, end.closed.as_deref()),
-            None if self.arrival.order.is_none() => shared.meters.offered(end.offer_result()),
+            None if !placed => shared.meters.offered(end.offer_result(placed)),
             None => {}
         }
         shared.records.write(&record);
@@ -226,5 +230,17 @@ impl Shared {
         self.meters.offered(result);
         self.records.write(&record);
         self.stories.end(&record, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_we_end_before_it_began_has_failed_if_it_came_and_was_cancelled_if_we_called() {
+        let end = CallEnd { cause: Some(EndCause::Ours), ..CallEnd::default() };
+        assert_eq!((end.offer_result(false), end.drop_cause(false)), (OfferResult::Failed, DropCause::MediaLost));
+        assert_eq!((end.offer_result(true), end.drop_cause(true)), (OfferResult::Cancelled, DropCause::Finished));
     }
 }

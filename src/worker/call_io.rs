@@ -9,8 +9,8 @@ use postern_slots::Progress;
 #[derive(Debug)]
 pub(crate) enum ToCall {
     Established,
-    /// Our call rings, or is on its way.
-    Progress(StatusCode),
+    /// Our call rings, or makes itself heard before its answer. Said once.
+    Alerted,
     /// Our call goes by its next way, counted from 0 for the first.
     Rerouted(usize),
     /// Our call was answered, and that was acknowledged.

@@ -97,5 +97,8 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 /// How long a gateway may take to answer anything at all to a call or question of ours before the next one is tried.
 pub const GATEWAY_ANSWER_TIME: Duration = Duration::from_secs(4);
 
+/// How much longer than it may ring a call of ours is waited for, should its end not be told.
+pub const DIAL_END_TIME: Duration = Duration::from_secs(5);
+
 /// Between two questions to a gateway how it is.
 pub const GATEWAY_PING_INTERVAL: Duration = Duration::from_secs(20);

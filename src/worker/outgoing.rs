@@ -21,6 +21,7 @@ use crate::call::{Arrival, Call};
 use crate::call_end::CallEnd;
 use crate::call_io::{FromCall, Placing, ToCall};
 use crate::call_setup::{Ground, Refused};
+use crate::limits;
 use crate::shared::{PlanSettings, Shared};
 use crate::trunks::Trunk;
 
@@ -88,13 +89,11 @@ impl Call {
         };
         self.waits_for_answer = true;
         self.say(FromCall::Invite(Box::new(placing))).await;
+        let given_up = tokio::time::Instant::now() + self.shared.ring_time + limits::DIAL_END_TIME;
         let mut answer: Option<Box<SessionDescription>> = None;
         loop {
-            match inbox.recv().await {
-                // 181 and 182 are on their way still.
-                Some(ToCall::Progress(StatusCode::RINGING | StatusCode::SESSION_PROGRESS)) => {
-                    self.tell_progress(OrderState::Alerted).await;
-                }
+            match next(inbox, given_up).await {
+                Some(ToCall::Alerted) => self.tell_progress(OrderState::Alerted).await,
                 Some(ToCall::Rerouted(at)) => {
                     answer = None;
                     if let Some(way) = ways.get(at) {
@@ -146,6 +145,11 @@ impl Call {
             self.say(FromCall::Progress(Progress { state, cause, sip_status })).await;
         }
     }
+}
+
+/// What signalling says next. An end that found no room in the inbox is never said: at `given_up` nobody has answered.
+async fn next(inbox: &mut mpsc::Receiver<ToCall>, given_up: tokio::time::Instant) -> Option<ToCall> {
+    tokio::time::timeout_at(given_up, inbox.recv()).await.unwrap_or(Some(ToCall::Ended(EndCause::NoAnswer)))
 }
 
 /// What the voice mail logic is to do in the call. `None`: the order names no mailbox, message or greeting.
@@ -291,6 +295,16 @@ mod tests {
         let uri = own_uri("1001>\r\nX-Evil: yes", "um.example.test").unwrap().to_string();
         assert!(!uri.contains(['\r', '\n', '>', ' ']), "{uri}");
         assert_eq!(own_uri("sip:a@b\r\nX-Evil: yes", "um.example.test"), None);
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_end_is_never_told_is_given_up_as_not_answered() {
+        let (signalling, mut inbox) = mpsc::channel(1);
+        let given_up = tokio::time::Instant::now();
+        signalling.try_send(ToCall::Alerted).unwrap();
+        signalling.try_send(ToCall::Ended(EndCause::Peer)).unwrap_err();
+        assert!(matches!(next(&mut inbox, given_up).await, Some(ToCall::Alerted)));
+        assert!(matches!(next(&mut inbox, given_up).await, Some(ToCall::Ended(EndCause::NoAnswer))));
     }
 
     #[test]

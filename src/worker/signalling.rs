@@ -62,8 +62,19 @@ struct Running {
     plan: String,
     /// What it was placed for; `None`: it came.
     order: Option<OrderId>,
+    /// It was told that it rings.
+    rings: bool,
     /// Signalling has ended it.
     is_over: bool,
+}
+
+impl Running {
+    /// Whether this response is the first that says that it rings: however many come, they leave room for what matters.
+    /// 181 and 182 are on their way still.
+    fn begins_to_ring(&mut self, status: StatusCode) -> bool {
+        let alerts = matches!(status, StatusCode::RINGING | StatusCode::SESSION_PROGRESS);
+        alerts && !std::mem::replace(&mut self.rings, true)
+    }
 }
 
 /// Everything that signalling needs.
@@ -211,7 +222,15 @@ impl Signalling {
         };
         let handle = self.agent.reserve();
         let (inbox, messages) = mpsc::channel(limits::CALL_MESSAGES_MAX);
-        let running = Running { inbox, call_id, peer: None, plan: order.plan.clone(), order: Some(id), is_over: false };
+        let running = Running {
+            inbox,
+            call_id,
+            peer: None,
+            plan: order.plan.clone(),
+            order: Some(id),
+            rings: false,
+            is_over: false,
+        };
         calls.insert(handle, running);
         self.load.send_replace(calls.len());
         let departure = Departure { handle, order, plan, ways };
@@ -244,7 +263,12 @@ impl Signalling {
                 }
                 (call, ToCall::Ended(cause))
             }
-            CallEvent::Progress { call, status } => (call, ToCall::Progress(status)),
+            CallEvent::Progress { call, status } => {
+                if !calls.get_mut(&call).is_some_and(|running| running.begins_to_ring(status)) {
+                    return;
+                }
+                (call, ToCall::Alerted)
+            }
             CallEvent::Rerouted { call, at } => (call, ToCall::Rerouted(at)),
             CallEvent::Answered { call } => (call, ToCall::Answered),
             CallEvent::TransferDeclined { .. } | CallEvent::ConnectionLost { .. } | CallEvent::Request { .. } => return,
@@ -319,6 +343,7 @@ impl Signalling {
             peer: Some(source.remote.ip()),
             plan: arrival.decision.plan.clone(),
             order: None,
+            rings: false,
             is_over: false,
         };
         calls.insert(call, running);
@@ -494,13 +519,30 @@ mod tests {
                         name = \"office\"\npilots = [\"7000\"]\noperator = \"reception\"\nallow = [\"9*\", \"sip:*@pbx.test\"]\n";
 
     #[test]
+    fn a_call_that_rings_says_so_once() {
+        let (inbox, _) = mpsc::channel(1);
+        let (call_id, plan) = (String::new(), String::new());
+        let mut call = Running { inbox, call_id, peer: None, plan, order: None, rings: false, is_over: false };
+        let said = |code: u16| call.begins_to_ring(StatusCode::new(code).unwrap());
+        assert_eq!([181, 183, 180, 182, 183].map(said), [false, true, false, false, false]);
+    }
+
+    #[test]
     fn a_caller_is_transferred_where_the_plan_allows_and_nowhere_else() {
         let source = Source::text("worker.toml", FILE, std::path::Path::new("/etc/postern"));
         let config = load_source(&source, &[]).unwrap().config;
         let rules = config.call_rules(&[], &[], None).unwrap();
         let (inbox, _) = mpsc::channel(1);
         let peer = Some("203.0.113.7".parse().unwrap());
-        let call = Running { inbox, call_id: "1".into(), peer, plan: "office".into(), order: None, is_over: false };
+        let call = Running {
+            inbox,
+            call_id: "1".into(),
+            peer,
+            plan: "office".into(),
+            order: None,
+            rings: false,
+            is_over: false,
+        };
         let sent = |operator: &str| transfer_target(&rules, &call, operator).map(|target| target.uri.to_string());
         assert_eq!(sent("9000").as_deref(), Some("sip:9000@203.0.113.7"));
         assert_eq!(sent("reception").as_deref(), Some("sip:reception@203.0.113.7"));

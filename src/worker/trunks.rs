@@ -33,11 +33,14 @@ impl Trunk {
         if self.secured { target.secured() } else { target }
     }
 
-    /// How a call to `called` goes by it. `None`: the target makes no URI.
+    /// How a call to `called` goes by it. `None`: the target makes no URI, or it is `sips:` and would go unencrypted.
     pub(crate) fn way_to(&self, called: &OrderTarget) -> Option<Alternative> {
         let uri = match called {
             OrderTarget::Number(number) => Uri::Sip(DialTarget::Number(number.clone()).uri(&self.uri)),
-            OrderTarget::Uri(text) => Uri::parse(text).filter(|uri| matches!(uri, Uri::Sip(_)))?,
+            OrderTarget::Uri(text) => {
+                let fits = |uri: &Uri| uri.as_sip().is_some_and(|uri| self.secured || !uri.secure);
+                Uri::parse(text).filter(fits)?
+            }
         };
         Some(Alternative { uri, target: self.target(), credentials: self.credentials.clone() })
     }
@@ -99,11 +102,15 @@ impl Trunks {
         }
     }
 
-    /// The gateways of an order in its order, without those that do not answer. `needs_tls` leaves out those without.
+    /// The gateways of an order in its order, without those that do not answer or have no way to its target. `needs_tls`
+    /// leaves out those without.
     pub(crate) fn choose(&self, order: &Order, needs_tls: bool) -> Vec<Trunk> {
         let of = |label: &String| self.trunks.iter().find(|trunk| trunk.label == *label);
-        let may =
-            |trunk: &&Trunk| self.health.get(&trunk.label) != Some(&Health::Failing) && (trunk.secured || !needs_tls);
+        let may = |trunk: &&Trunk| {
+            self.health.get(&trunk.label) != Some(&Health::Failing)
+                && (trunk.secured || !needs_tls)
+                && trunk.way_to(&order.target).is_some()
+        };
         order.gateways.iter().filter_map(of).filter(may).cloned().collect()
     }
 
@@ -120,5 +127,38 @@ fn note(health: &mut BTreeMap<String, Health>, label: &str, now: Health, why: &s
         _ if before == Some(now) => {}
         Health::Failing => tracing::warn!(gateway = label, "no call leaves by this gateway: {why}"),
         _ => tracing::info!(gateway = label, "calls may leave by this gateway: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_slots::{OrderId, OrderPurpose};
+
+    use super::*;
+
+    #[test]
+    fn a_sips_target_leaves_by_secured_gateways_alone() {
+        let trunk = |label: &str, secured: bool| {
+            let Some(Uri::Sip(uri)) = Uri::parse(&format!("sip:{label}")) else { panic!("a SIP URI") };
+            Trunk { label: label.into(), uri, secured, symmetric: false, credentials: None }
+        };
+        let trunks = Trunks::new(vec![trunk("plain.example.test", false), trunk("tls.example.test", true)]);
+        let chosen = |target: OrderTarget| {
+            let order = Order {
+                id: OrderId::new([1; 16]),
+                mailbox: "alice".into(),
+                plan: "office".into(),
+                number: "1001".into(),
+                purpose: OrderPurpose::PlayGreeting { greeting: "own".into() },
+                target,
+                dialled: "2002".into(),
+                gateways: vec!["plain.example.test".into(), "tls.example.test".into()],
+            };
+            trunks.choose(&order, false).into_iter().map(|trunk| trunk.label).collect::<Vec<_>>()
+        };
+        let both = ["plain.example.test", "tls.example.test"];
+        assert_eq!(chosen(OrderTarget::Uri("sips:bob@pbx.example.test".into())), both[1..]);
+        assert_eq!(chosen(OrderTarget::Uri("sip:bob@pbx.example.test".into())), both);
+        assert_eq!(chosen(OrderTarget::Number("2002".into())), both);
     }
 }

@@ -83,6 +83,28 @@ fn a_uri_passes_only_if_a_rule_names_its_host() {
 }
 
 #[test]
+fn a_number_at_an_allowed_host_needs_a_rule_for_the_number_too() {
+    let extension = dialling(UriType::Extension, &["1*", "sip:*@gw.example.test"]);
+    for (text, wanted) in [
+        ("sip:1001@gw.example.test", Ok("sip:1001@gw.example.test")),
+        ("sip:bob@gw.example.test", Ok("sip:bob@gw.example.test")),
+        ("sip:0119005550100@gw.example.test", Err(DialRefusal::NotAllowed)),
+        ("sip:(0)11.900-5550100@gw.example.test", Err(DialRefusal::NotAllowed)),
+        ("sips:+19005550100@gw.example.test", Err(DialRefusal::NotAllowed)),
+        ("sip:1001@evil.test", Err(DialRefusal::NotAllowed)),
+    ] {
+        assert_eq!(dialled(&extension, text).as_deref(), wanted.as_ref().copied(), "{text}");
+    }
+    let longest = "1".repeat(65);
+    assert_eq!(dialled(&extension, &format!("sip:{longest}@gw.example.test")), Err(DialRefusal::NotAllowed));
+    let e164 = dialling(UriType::E164, &["+4930*", "sip:*@gw.example.test"]);
+    assert!(dialled(&e164, "sip:030-123456@gw.example.test").is_ok(), "it is compared as it would be dialled");
+    assert_eq!(dialled(&e164, "sip:089123456@gw.example.test"), Err(DialRefusal::NotAllowed));
+    let sip = dialling(UriType::Sip, &["sip:*@example.test"]);
+    assert_eq!(dialled(&sip, "1001@example.test"), Err(DialRefusal::NotAllowed));
+}
+
+#[test]
 fn letters_are_dialled_in_plans_of_sip_uris_alone() {
     let allow = ["*", "sip:*@example.test"];
     for uri_type in [UriType::Extension, UriType::E164] {

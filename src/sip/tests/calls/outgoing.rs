@@ -199,8 +199,8 @@ fn a_second_fork_s_answer_is_acknowledged_and_hung_up() {
     let mut room = room(2);
     room.talk("udp");
     let other = forked(&room, "other");
-    room.throw(A, &other);
-    room.throw(A, &other);
+    room.throw_as(B, A, &other);
+    room.throw_as(B, A, &other);
     room.run(SECOND);
     let to = |request: &postern_sip::Request| request.headers.to_tag().unwrap();
     assert_eq!(room.requests(A, Method::Bye).iter().map(to).collect::<Vec<_>>(), ["other"], "once");
@@ -216,7 +216,7 @@ fn a_repeated_200_is_acknowledged_again() {
     let acks = room.requests(A, Method::Ack).len();
     let tag = room.responses(B, StatusCode::OK)[0].headers.to_tag().unwrap();
     let again = forked(&room, &tag);
-    room.throw(A, &again);
+    room.throw_as(B, A, &again);
     assert_eq!(room.requests(A, Method::Ack).len(), acks + 1);
     assert!(room.requests(A, Method::Bye).is_empty());
 }

@@ -1,6 +1,6 @@
 //! Two or three parties in a network, and the words that tests speak with.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use postern_sip::offer_answer::OfferAnswer;
@@ -182,13 +182,22 @@ impl Room {
 
     /// A datagram from a stranger at 192.0.2.9, its lines ended as they must be; what the party sent since then.
     pub fn throw(&mut self, party: usize, text: &str) -> Vec<Message> {
+        self.throw_from("192.0.2.9:5060".parse().unwrap(), party, text)
+    }
+
+    /// As [`throw`](Self::throw), by another party.
+    pub fn throw_as(&mut self, from: usize, party: usize, text: &str) -> Vec<Message> {
+        self.throw_from((address(from), 5060).into(), party, text)
+    }
+
+    fn throw_from(&mut self, remote: SocketAddr, party: usize, text: &str) -> Vec<Message> {
         let before = self.net.parties[party].sent.len();
         let (head, body) = text.split_once("\n\n").or(text.split_once("\r\n\r\n")).unwrap_or((text, ""));
         let head = head.replace("\r\n", "\n");
         let wire = format!("{}\r\n\r\n{body}", head.trim().replace('\n', "\r\n"));
         let now = self.net.now;
         let local = (address(party), 5060).into();
-        self.net.parties[party].core().handle_datagram(local, "192.0.2.9:5060".parse().unwrap(), wire.as_bytes(), now);
+        self.net.parties[party].core().handle_datagram(local, remote, wire.as_bytes(), now);
         self.run(Duration::from_millis(10));
         self.net.parties[party].sent[before..].to_vec()
     }

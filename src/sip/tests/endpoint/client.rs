@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use postern_sip::fields::Reason;
-use postern_sip::io::{FailCause, SendError};
+use postern_sip::io::{Answer, FailCause, Question, SendError};
 use postern_sip::options::EndpointOptions;
-use postern_sip::{ClientTx, Event, Message, Method, Request, Target};
+use postern_sip::{ClientTx, Core, Event, Message, Method, Request, Target, Transport};
 
 use crate::harness::*;
 
@@ -231,6 +231,89 @@ fn a_response_to_a_request_by_tls_is_not_taken_from_a_datagram() {
     assert_eq!(bed.events(), []);
     bed.bytes(conn, &answer_to(&request, 200));
     assert_eq!(got(&mut bed, tx), 200);
+}
+
+#[test]
+fn a_response_is_taken_from_whom_the_request_went_to_alone() {
+    let mut bed = Bed::new();
+    let (tx, request) = start(&mut bed, Method::Options);
+    let stranger = address("192.0.2.66:5060");
+    bed.endpoint.handle_datagram(address(LOCAL), stranger, answer_to(&request, 200).as_bytes(), bed.now);
+    assert_eq!(bed.events(), []);
+    bed.datagram(&answer_to(&request, 200));
+    assert_eq!(got(&mut bed, tx), 200);
+
+    let mut bed = Bed::new();
+    let tx = bed.send(outgoing(Method::Invite), target(BY_TCP));
+    let (conn, ..) = bed.connecting();
+    bed.connected(conn);
+    let request = bed.request();
+    let stranger = bed.accept(Transport::Tcp, "192.0.2.66:40000", &[]);
+    for status in [180, 200, 486] {
+        bed.bytes(stranger, &answer_to(&request, status));
+    }
+    assert_eq!(bed.events(), []);
+    assert_eq!(bed.actions(), [], "nothing is acknowledged");
+    bed.bytes(conn, &answer_to(&request, 180));
+    assert_eq!(got(&mut bed, tx), 180);
+
+    let mut bed = Bed::new();
+    let tx = bed.send(outgoing(Method::Options), target("sips:gw.example.test"));
+    bed.resolve(Question::Srv("_sips._tcp.gw.example.test".into()), Answer::None);
+    bed.resolve(Question::Addresses("gw.example.test".into()), Answer::Addresses(vec![address(PEER).ip()]));
+    let (conn, ..) = bed.connecting();
+    bed.connected_as(conn, &["gw.example.test"]);
+    let request = bed.request();
+    let neighbour = bed.accept(Transport::Tls, "192.0.2.9:40001", &["other.example.test"]);
+    bed.bytes(neighbour, &answer_to(&request, 200));
+    assert_eq!(bed.events(), [], "it has another name at the same address");
+    let itself = bed.accept(Transport::Tls, "192.0.2.9:40002", &["gw.example.test"]);
+    bed.bytes(itself, &answer_to(&request, 200));
+    assert_eq!(got(&mut bed, tx), 200);
+}
+
+#[test]
+fn a_cancel_whose_connection_is_gone_goes_by_a_fresh_one_with_the_via_of_its_invite() {
+    let mut bed = Bed::new();
+    let tx = bed.send(outgoing(Method::Invite), target(BY_TCP));
+    let (conn, ..) = bed.connecting();
+    bed.connected(conn);
+    let request = bed.request();
+    bed.bytes(conn, &answer_to(&request, 180));
+    bed.endpoint.handle_closed(conn, bed.now);
+    bed.events();
+    bed.endpoint.cancel(tx, None, bed.now);
+    let (fresh, _, remote, _) = bed.connecting();
+    assert_eq!(remote, address("192.0.2.9:5060"));
+    bed.connected(fresh);
+    let cancel = bed.request();
+    assert_eq!((&cancel.method, cancel.headers.top_via()), (&Method::Cancel, request.headers.top_via()));
+    bed.bytes(fresh, &answer_to(&cancel, 200));
+    assert_eq!(bed.events(), []);
+    bed.bytes(fresh, &answer_to(&request, 487));
+    assert_eq!(got(&mut bed, tx), 487);
+    assert_eq!(bed.request().method, Method::Ack);
+    bed.wait(32_000);
+    assert_eq!(bed.endpoint.transactions(), (0, 0));
+}
+
+#[test]
+fn a_cancel_without_any_connection_to_go_by_leaves_the_invite_to_its_time() {
+    let mut bed = Bed::new();
+    let tx = bed.send(outgoing(Method::Invite), target(BY_TCP));
+    let (conn, ..) = bed.connecting();
+    bed.connected(conn);
+    let request = bed.request();
+    bed.bytes(conn, &answer_to(&request, 180));
+    bed.endpoint.handle_closed(conn, bed.now);
+    bed.events();
+    bed.endpoint.cancel(tx, None, bed.now);
+    let (fresh, ..) = bed.connecting();
+    bed.endpoint.handle_connect_failed(fresh, bed.now);
+    assert_eq!(bed.actions(), []);
+    bed.wait(32_000);
+    assert_eq!(bed.event(), Event::Failed { tx, cause: FailCause::Timeout });
+    assert_eq!(bed.endpoint.transactions(), (0, 0));
 }
 
 #[test]

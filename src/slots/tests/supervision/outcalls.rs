@@ -217,6 +217,36 @@ fn what_a_worker_no_longer_names_after_a_broken_connection_is_lost() {
 }
 
 #[test]
+fn a_hang_up_that_a_broken_connection_swallowed_is_said_again_and_nothing_is_placed_meanwhile() {
+    let mut world = World::settled(options());
+    world.order(1, "alice").unwrap();
+    world.disconnect(Slot::A);
+    assert!(world.slots.hang_up(id(1)));
+    world.perform();
+    assert_eq!(world.process(Slot::A).hung_up, [], "it hears nothing");
+    assert_eq!(world.order(2, "bob"), Err(NotPlaced::Unavailable));
+    assert_eq!((world.slots.outcall(id(2)), world.slots.outcalls()), (None, 1));
+    world.connect(Slot::A);
+    assert_eq!(world.process(Slot::A).hung_up, [id(1)]);
+    world.tell(Slot::A, 1, Progress::over(OrderCause::Other, Some(487)));
+    assert_eq!(world.process(Slot::A).hung_up, [id(1)], "one that is over is not hung up");
+    world.order(2, "bob").unwrap();
+}
+
+#[test]
+fn a_call_that_was_given_up_and_is_alive_after_all_is_hung_up() {
+    let mut world = World::settled(options());
+    world.order(1, "alice").unwrap();
+    let known = world.process(Slot::A).orders.remove(&id(1)).unwrap();
+    world.disconnect(Slot::A);
+    world.connect(Slot::A);
+    assert_eq!(world.progress(1), Progress::over(OrderCause::Unavailable, None));
+    world.report_order(Slot::A, known);
+    assert_eq!(world.process(Slot::A).hung_up, [id(1)]);
+    assert!(world.progress(1).is_over(), "a call that is over stays so");
+}
+
+#[test]
 fn a_call_is_forgotten_some_time_after_its_end_and_no_worker_brings_it_back() {
     let mut world = World::settled(options());
     world.order(1, "alice").unwrap();
