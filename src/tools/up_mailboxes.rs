@@ -16,14 +16,17 @@ pub(crate) struct Mailbox {
     pub(crate) number: &'static str,
     pub(crate) name: &'static str,
     pub(crate) pin: Pin,
+    /// Sets the password of the page, once.
+    pub(crate) link: String,
 }
 
-/// Adds both mailboxes, each with a PIN of its own that need not be changed.
+/// Adds both mailboxes, each with a PIN of its own that need not be changed, and a link to set the password of the page.
 ///
 /// # Errors
 /// The store cannot be opened or written to.
 pub(crate) async fn add(config: &Config) -> Result<Vec<Mailbox>> {
     let settings = config.mailbox.as_ref().context("the embedded configuration has no [mailbox]")?;
+    let web = config.web.as_ref().context("the embedded configuration has no [web]")?;
     let (store, _) = SqliteStore::open(postern_worker::store_options(settings)?).await?;
     let mut mailboxes = Vec::new();
     for (number, name) in OWNERS {
@@ -53,8 +56,10 @@ pub(crate) async fn add(config: &Config) -> Result<Vec<Mailbox>> {
             pin: pin.clone(),
             must_change: false,
         };
-        store.add_mailbox(new).await?;
-        mailboxes.push(Mailbox { number, name, pin });
+        let id = store.add_mailbox(new).await?;
+        let token = store.make_link(id, jiff::Timestamp::now()).await?;
+        let link = format!("{}/#/link/{}", web.url, token.reveal());
+        mailboxes.push(Mailbox { number, name, pin, link });
     }
     Ok(mailboxes)
 }
@@ -67,11 +72,12 @@ mod tests {
     use crate::up_premises::Premises;
 
     #[tokio::test]
-    async fn two_mailboxes_have_pins_of_their_own() {
+    async fn two_mailboxes_have_pins_and_links_of_their_own() {
         let scratch = Scratch::new().unwrap();
         let premises = Premises::make(scratch.path(), scratch.path(), up_ports::standard(), "warn").unwrap();
         let mailboxes = add(&premises.loaded.config).await.unwrap();
         assert_eq!(mailboxes.iter().map(|mailbox| mailbox.number).collect::<Vec<_>>(), ["1001", "1002"]);
         assert_ne!(mailboxes[0].pin.digits(), mailboxes[1].pin.digits());
+        assert_ne!(mailboxes[0].link, mailboxes[1].link);
     }
 }

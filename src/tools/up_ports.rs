@@ -13,6 +13,7 @@ pub(crate) struct Ports {
     pub(crate) turn: u16,
     pub(crate) turns: u16,
     pub(crate) tokens: u16,
+    pub(crate) web: u16,
     pub(crate) router: Doors,
     pub(crate) um: Doors,
     pub(crate) slots: [Doors; 2],
@@ -46,7 +47,7 @@ impl Ports {
         }
         let mut taken = Vec::new();
         let mut one = |standard| claim(&hosts, standard, 1, &mut taken);
-        let (turn, turns, tokens) = (one(3478)?, one(5349)?, one(8443)?);
+        let (turn, turns, tokens, web) = (one(3478)?, one(5349)?, one(8443)?, one(8444)?);
         let router = Doors { tcp: one(5060)?, tls: one(5061)? };
         let um = Doors { tcp: one(5062)?, tls: one(5063)? };
         let metrics = Metrics { edge: one(9641)?, router: one(9642)?, um: one(9643)?, slots: [one(9644)?, one(9645)?] };
@@ -56,7 +57,7 @@ impl Ports {
             Ok(Doors { tcp, tls: tcp + 1 })
         };
         let slots = [slot(5065)?, slot(5067)?];
-        Ok(Self { hosts, turn, turns, tokens, router, um, slots, metrics })
+        Ok(Self { hosts, turn, turns, tokens, web, router, um, slots, metrics })
     }
 
     /// A port on every host, as a configuration lists listeners.
@@ -94,6 +95,7 @@ pub(crate) fn standard() -> Ports {
         turn: 3478,
         turns: 5349,
         tokens: 8443,
+        web: 8444,
         router: Doors { tcp: 5060, tls: 5061 },
         um: Doors { tcp: 5062, tls: 5063 },
         slots: [Doors { tcp: 5065, tls: 5066 }, Doors { tcp: 5067, tls: 5068 }],
@@ -131,7 +133,7 @@ mod tests {
     fn no_port_is_chosen_twice() {
         let ports = Ports::choose().unwrap();
         let doors = [ports.router, ports.um, ports.slots[0], ports.slots[1]];
-        let mut all = vec![ports.turn, ports.turns, ports.tokens, ports.metrics.edge, ports.metrics.router];
+        let mut all = vec![ports.turn, ports.turns, ports.tokens, ports.web, ports.metrics.edge, ports.metrics.router];
         all.extend([ports.metrics.um, ports.metrics.slots[0], ports.metrics.slots[1]]);
         all.extend(doors.iter().flat_map(|doors| [doors.tcp, doors.tls]));
         let count = all.len();

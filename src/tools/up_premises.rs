@@ -94,8 +94,8 @@ fn issue(secret: &str) -> Result<Token> {
 
 /// The configuration, every address of it on loopback.
 fn text(ports: &Ports, secrets: &Secrets, sockets: &str, log: &str) -> String {
-    [edge(ports, secrets), sip_roles(ports, secrets, sockets), worker(ports), calls(ports), telemetry(ports, log)]
-        .concat()
+    let roles = [edge(ports, secrets), sip_roles(ports, secrets, sockets), worker(ports)].concat();
+    [roles, web(ports), calls(ports), telemetry(ports, log)].concat()
 }
 
 fn edge(ports: &Ports, Secrets { turn: secret, .. }: &Secrets) -> String {
@@ -200,6 +200,19 @@ ca = "ca.pem"
         slot_a = ports.slots[0].tcp,
         slot_b = ports.slots[1].tcp,
         tokens = ports.tokens,
+    )
+}
+
+fn web(ports: &Ports) -> String {
+    format!(
+        r#"[web]
+listen = {listen}
+certificate = "um.pem"
+private_key = "um.key"
+url = "https://localhost:{port}"
+"#,
+        listen = list(&ports.on_all(ports.web)),
+        port = ports.web,
     )
 }
 

@@ -20,6 +20,7 @@ impl Printed<'_> {
         let mut text = String::from("Postern is up. Ctrl-C ends it and removes what it made.\n\n");
         self.write_addresses(&mut text);
         self.write_calls(&mut text);
+        self.write_page(&mut text);
         self.write_edge(&mut text);
         text
     }
@@ -66,6 +67,19 @@ impl Printed<'_> {
         let _ = writeln!(text, "\nHear it: call {}, then press the mailbox number and #, the PIN and #", uri(PILOT));
         for mailbox in self.mailboxes {
             let _ = writeln!(text, "  {:<10} mailbox {}  PIN {}", mailbox.name, mailbox.number, mailbox.pin.digits());
+        }
+    }
+
+    fn write_page(&self, text: &mut String) {
+        let authority = quoted(&self.premises.directory.join("ca.pem").display().to_string());
+        let _ = writeln!(
+            text,
+            "\nOr hear it in a browser, which does not know the authority {authority}: choose a password by this link, then\n\
+             sign in with it and the mailbox number at https://localhost:{}/",
+            self.premises.ports.web
+        );
+        for mailbox in self.mailboxes {
+            let _ = writeln!(text, "  {:<10} {}", mailbox.name, mailbox.link);
         }
     }
 
@@ -131,7 +145,8 @@ mod tests {
             tokens: Some(address(8443)),
             ..Listening::default()
         };
-        let mailboxes = [Mailbox { number: "1001", name: "Alice Ng", pin: Pin::new("739182").unwrap() }];
+        let link = "https://localhost:8444/#/link/once".to_owned();
+        let mailboxes = [Mailbox { number: "1001", name: "Alice Ng", pin: Pin::new("739182").unwrap(), link }];
         let program = "/opt/my bin/postern";
         let text = Printed { listening: &listening, premises: &premises, mailboxes: &mailboxes, program }.text();
         (premises, text)
@@ -156,7 +171,12 @@ mod tests {
     #[test]
     fn each_mailbox_is_printed_with_its_address_and_pin() {
         let (_, text) = printed();
-        for part in ["sip:1001@127.0.0.1:5060;transport=tcp", "sip:7000@127.0.0.1:5060", "mailbox 1001  PIN 739182"] {
+        for part in [
+            "sip:1001@127.0.0.1:5060;transport=tcp",
+            "sip:7000@127.0.0.1:5060",
+            "mailbox 1001  PIN 739182",
+            "  Alice Ng   https://localhost:8444/#/link/once\n",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

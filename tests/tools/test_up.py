@@ -63,6 +63,32 @@ def test_it_prints_how_to_leave_a_message_and_how_to_hear_it(up):
     assert pins[0][1] != pins[1][1]
 
 
+SIGN_IN = r"""
+import http.client, json, ssl, sys
+port, token, ca = sys.argv[1:]
+tls = ssl.create_default_context(cafile=ca)
+
+def post(path, body):
+    web = http.client.HTTPSConnection("localhost", int(port), context=tls, timeout=20)
+    web.request("POST", "/api/v1" + path, json.dumps(body), {"Content-Type": "application/json"})
+    answer = web.getresponse()
+    return answer.status, answer.read().decode()
+
+print(post(f"/links/{token}/password", {"password": "plenty of words 1"})[0])
+print(*post("/session", {"mailbox": "1001", "password": "plenty of words 1"}))
+"""
+
+
+def test_the_link_that_it_prints_opens_the_page_of_a_mailbox(laptop, up):
+    _, _, text = up
+    port, token = re.search(r"Alice Ng +https://localhost:(\d+)/#/link/(\S+)$", text, re.MULTILINE).groups()
+    assert f"at https://localhost:{port}/\n" in text
+    [ca] = re.search(r"the authority (\S+):", text).groups()
+    done = laptop.run(sys.executable, "-c", SIGN_IN, port, token, ca)
+    first, second = done.stdout.splitlines()
+    assert first == "204" and second.startswith("200 ") and '"Alice Ng"' in second, done
+
+
 SEND_TO_ROUTER = r"""
 import socket, sys, uuid
 method, uri, family = sys.argv[1:]
