@@ -162,7 +162,9 @@ class Baresip:
     def listen_for(self, said, timeout=20.0, again=None):
         """Listens until it was heard as it was said. `again` is the key that plays it once more, for a phone that stumbled
         meanwhile: what is damaged in the mailbox stays so."""
-        if again and not self._hears(said, len(said) / speech.RATE + 7.0):
+        for _ in range(3 if again else 0):
+            if self._hears(said, len(said) / speech.RATE + 7.0):
+                return
             self.press(again)
         assert self._hears(said, timeout), f"{speech.find(self.heard(), said)}\n{self.log()[-3000:]}"
 

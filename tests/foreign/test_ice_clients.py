@@ -103,7 +103,7 @@ def test_chromium_sends_audio_and_video_from_relay_to_relay(lab, edge, tool, for
             "urls": url,
             "username": username,
             "credential": password,
-            "seconds": 3,
+            "seconds": 20,
             "spki": base64.b64encode(hashlib.sha256(spki).digest()).decode(),
         },
         {"CLIENTS": INSTALLED, "CHROMIUM": tool("chromium")},

@@ -82,7 +82,9 @@ def test_up_ends_like_by_ctrl_c_once_its_reader_has_left(lab, binary, tmp_path, 
             assert process.poll() is None and list(scratch.iterdir())
         process.stdout.close()
         assert process.wait(20) == 0, (tmp_path / "err").read_text()
-        assert (tmp_path / "err").read_text() == ""
+        # A worker may have asked for a token before the end, which is logged.
+        said = (tmp_path / "err").read_text().splitlines()
+        assert all("INFO audit: token issued" in line for line in said), said
         assert not list(scratch.iterdir())
         assert await_that(lambda: host.pids() == [], what="no process left")
     finally:

@@ -30,6 +30,7 @@ def furnished(service):
 
 def each_state(page, service):
     """Shows, one after the other, every view, dialog and notice of the page; says which."""
+    page.get_by_role("heading", level=1).wait_for()
     yield "sign in"
     sign_in(page, service)
     page.get_by_role("button", name="Play the message from Bartholomew").click()
