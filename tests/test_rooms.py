@@ -26,7 +26,7 @@ MAY_USE = {
     "store": {"mailbox"},
     "mail": {"mailbox", "media", "store"},
     "transport": {"sip", "net"},
-    "web": {"mailbox", "store", "telemetry"},
+    "web": {"mailbox", "store", "net", "telemetry"},
     "router": {"sip", "dialplan", "transport", "net", "config", "telemetry"},
     "um": {"sip", "mailbox", "dialplan", "slots", "mail", "store", "web", "transport", "net", "config", "telemetry"},
     "worker": {

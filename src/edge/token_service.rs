@@ -3,11 +3,10 @@
 //! This file owns the listener and its connections; what a request means is in [`token_service_api`](crate::token_service_api),
 //! what one generation of settings holds in [`TokenServiceState`].
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,9 +14,10 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use postern_net::Places;
 use postern_telemetry::labels::{Location, TokenRefusal};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -35,8 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct TokenServiceLimits {
     /// Connections at once, those in their handshake included; further ones are closed when they come.
     pub connections_max: usize,
-    /// Of these, from one address.
-    pub connections_per_source_max: u32,
+    /// Of these, from one IPv4 address, or from one /64 of IPv6.
+    pub connections_per_source_max: usize,
     /// The TLS handshake must be over by then.
     pub handshake: Duration,
     /// A request's header must be complete by then, and a connection that idles as long is closed.
@@ -104,8 +104,7 @@ impl TokenService {
             router: router(service.clone()),
             service,
             moved_on,
-            connections: Arc::new(Semaphore::new(limits.connections_max)),
-            sources: Arc::default(),
+            places: Places::new(limits.connections_max, limits.connections_per_source_max),
         };
         let accepting = tokio::spawn(door.accept(listener));
         Ok(Self { local_addr, state, draining, generation, accepting })
@@ -144,8 +143,7 @@ struct Door {
     router: Router,
     service: Service,
     moved_on: watch::Receiver<u64>,
-    connections: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    places: Arc<Places>,
 }
 
 impl Door {
@@ -162,12 +160,9 @@ impl Door {
     }
 
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
-        let per_source_max = self.service.limits.connections_per_source_max;
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            return tracing::debug!(%remote, "token service has as many connections as it takes");
-        };
-        let Some(place) = Sources::enter(&self.sources, remote.ip(), per_source_max) else {
-            return tracing::debug!(%remote, "token service has {per_source_max} connections of this address already");
+        let place = match self.places.enter(remote.ip()) {
+            Ok(place) => place,
+            Err(cap) => return tracing::debug!(%remote, ?cap, "token service has as many connections as it takes"),
         };
         let door = self.clone();
         tokio::spawn(async move {
@@ -179,7 +174,7 @@ impl Door {
                 // Whoever breaks the protocol or goes away is none of our business.
                 let _ = connection.await;
             }
-            drop((permit, place));
+            drop(place);
         });
     }
 
@@ -213,39 +208,5 @@ impl Door {
             _ = moved_on.changed() => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
-    }
-}
-
-/// Connections by source address; an address without any is forgotten.
-#[derive(Debug, Default)]
-struct Sources(Mutex<HashMap<IpAddr, u32>>);
-
-/// One connection's place among those of its address.
-struct Place {
-    sources: Arc<Sources>,
-    address: IpAddr,
-}
-
-impl Sources {
-    fn enter(sources: &Arc<Self>, address: IpAddr, max: u32) -> Option<Place> {
-        let mut counts = sources.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(Place { sources: Arc::clone(sources), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
     }
 }

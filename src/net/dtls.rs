@@ -12,8 +12,8 @@ use dimpl::{Config, Dtls, DtlsCertificate};
 
 use crate::dtls_records::begins_handshake;
 use crate::dtls_session::{Drained, Phase, Session};
-use crate::half_open::source_of;
 use crate::limits::DTLS_DATAGRAM_BYTES;
+use crate::places::source_of;
 use crate::tls::{TlsError, check_ecdsa_pair};
 
 /// Bounds of one listener's sessions.

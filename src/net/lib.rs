@@ -14,6 +14,7 @@ pub mod limits;
 pub mod listener;
 mod outbox;
 pub mod pipe;
+pub mod places;
 mod proc;
 pub mod reactor;
 pub mod recv;
@@ -30,6 +31,7 @@ pub mod udp;
 
 pub use group::{BindError, ReusePortGroup};
 pub use icmp::IcmpError;
+pub use places::{Cap, Place, Places, source_of};
 pub use reactor::{Event, Events, Interest, Reactor, Waker};
 pub use recv::{Received, RecvBatch};
 pub use send::{Outgoing, SendBatch, SendReport};

@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::group::BindError;
 
-pub use crate::half_open::{Cap, Entered, HalfOpen, ListenerLimits};
+pub use crate::half_open::{HalfOpen, ListenerLimits};
 use crate::handshake::{self, Failure};
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
+use crate::places::{Cap, Place};
 use crate::tls::TlsSource;
 
 /// What the first bytes of a connection amount to, judged by the protocol.
@@ -182,7 +183,7 @@ fn admit(stream: tokio::net::TcpStream, peer: SocketAddr, spec: &Arc<ListenerSpe
     }
 }
 
-async fn receive_first(stream: tokio::net::TcpStream, peer: SocketAddr, spec: Arc<ListenerSpec>, entered: Entered) {
+async fn receive_first(stream: tokio::net::TcpStream, peer: SocketAddr, spec: Arc<ListenerSpec>, entered: Place) {
     let accepted_at = Instant::now();
     let mut progress = handshake::Progress::default();
     let work = handshake::first_message(&stream, &spec.tls, spec.framing, &mut progress);

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use postern_net::BindError;
-use postern_net::listener::{Cap, Entered, HalfOpen, bind_tcp};
+use postern_net::listener::{HalfOpen, bind_tcp};
+use postern_net::{Cap, Place};
 use postern_sip::{Source, Transport as Protocol};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -122,7 +123,7 @@ async fn accept_all(listener: TcpListener, protocol: Protocol, surroundings: Sur
     }
 }
 
-async fn handshake(stream: TcpStream, mut source: Source, entered: Entered, surroundings: Surroundings) {
+async fn handshake(stream: TcpStream, mut source: Source, entered: Place, surroundings: Surroundings) {
     let remote = source.remote;
     let Some(configs) = surroundings.tls.load_full() else { return };
     let accepted = timeout(HANDSHAKE_TIME, TlsAcceptor::from(Arc::clone(&configs.server)).accept(stream)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const CONNECTIONS_MAX: usize = 512;
 
 /// Of these, from one address, or from one network of 64 bits of IPv6.
-pub const CONNECTIONS_PER_SOURCE_MAX: u32 = 64;
+pub const CONNECTIONS_PER_SOURCE_MAX: usize = 64;
 
 /// The TLS handshake must be over by then.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -1,20 +1,20 @@
 //! The services on their listeners: TLS, connections, and what each source may have of them.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use postern_net::{Cap, Places};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -25,7 +25,6 @@ use crate::feed;
 use crate::limits;
 use crate::options::{Options, Parts};
 use crate::router::routes;
-use crate::strangers::network;
 use crate::unstalled::Unstalled;
 
 /// Where a request came from.
@@ -90,8 +89,7 @@ impl Web {
             desk: Arc::clone(&desk),
             tls: Arc::clone(&tls),
             ended,
-            connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
-            sources: Arc::default(),
+            places: Places::new(limits::CONNECTIONS_MAX, limits::CONNECTIONS_PER_SOURCE_MAX),
         };
         let mut tasks = JoinSet::new();
         for listener in listeners {
@@ -127,8 +125,7 @@ struct Door {
     desk: Arc<Desk>,
     tls: Arc<ArcSwap<ServerConfig>>,
     ended: watch::Receiver<()>,
-    connections: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    places: Arc<Places>,
 }
 
 impl Door {
@@ -145,11 +142,10 @@ impl Door {
     }
 
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            return self.refuse(remote, "there are as many connections as there may be");
-        };
-        let Some(place) = Sources::enter(&self.sources, network(remote.ip())) else {
-            return self.refuse(remote, "its address has as many connections as it may have");
+        let place = match self.places.enter(remote.ip()) {
+            Ok(place) => place,
+            Err(Cap::Total) => return self.refuse(remote, "there are as many connections as there may be"),
+            Err(Cap::Source) => return self.refuse(remote, "its network has as many connections as it may have"),
         };
         let door = self.clone();
         tokio::spawn(async move {
@@ -164,7 +160,7 @@ impl Door {
                 _ = timeout(limits::CONNECTION, connection) => {}
                 _ = ended.changed() => {}
             }
-            drop((permit, place));
+            drop(place);
         });
     }
 
@@ -193,56 +189,5 @@ impl Door {
             .header_read_timeout(limits::HEADER)
             .max_buf_size(limits::HEADER_BYTES_MAX);
         let _ = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
-    }
-}
-
-/// Connections by source address, of IPv6 its network; an address without any is forgotten.
-#[derive(Debug, Default)]
-struct Sources(Mutex<HashMap<IpAddr, u32>>);
-
-/// One connection's place among those of its address.
-struct Place {
-    sources: Arc<Sources>,
-    address: IpAddr,
-}
-
-impl Sources {
-    fn enter(sources: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut counts = sources.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= limits::CONNECTIONS_PER_SOURCE_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Place { sources: Arc::clone(sources), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_network_share_its_connections() {
-        let sources = Arc::default();
-        let of = |host: u32| network(format!("2001:db8::{host:x}").parse().unwrap());
-        let mut places: Vec<_> =
-            (0..limits::CONNECTIONS_PER_SOURCE_MAX).map(|host| Sources::enter(&sources, of(host)).unwrap()).collect();
-        assert!(Sources::enter(&sources, of(0xffff)).is_none());
-        assert!(Sources::enter(&sources, network("2001:db8:0:1::1".parse().unwrap())).is_some());
-        places.pop();
-        assert!(Sources::enter(&sources, of(0xffff)).is_some());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use postern_net::source_of;
 
 use crate::limits::{ATTEMPT_EVERY, ATTEMPTS_AT_ONCE, SOURCES_MAX};
 
@@ -35,7 +36,7 @@ impl Strangers {
         let every = ATTEMPT_EVERY.as_millis() as i64;
         let span = every * i64::from(ATTEMPTS_AT_ONCE);
         let mut owed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = network(source);
+        let source = source_of(source);
         if owed.len() >= SOURCES_MAX && !owed.contains_key(&source) {
             make_room(&mut owed, now);
         }
@@ -62,17 +63,6 @@ fn make_room(owed: &mut HashMap<IpAddr, i64>, now: i64) {
         let (_, median, _) = times.select_nth_unstable(middle);
         let median = *median;
         owed.retain(|_, full_at| *full_at > median);
-    }
-}
-
-/// One host of IPv6 has a network of 64 bits to come from.
-pub(crate) fn network(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => v4.into(),
-            None => IpAddr::V6((v6.to_bits() & !(u128::MAX >> 64)).into()),
-        },
     }
 }
 
