@@ -52,7 +52,8 @@ fn is_mail_address(text: &str) -> bool {
     let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(in_local);
     let label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && label.bytes().all(plain)
+        let good_ends = !label.starts_with('-') && !label.ends_with('-');
+        !label.is_empty() && label.len() <= 63 && good_ends && label.bytes().all(plain)
     };
     text.len() <= MAIL_ADDRESS_BYTES_MAX
         && local.len() <= LOCAL_PART_BYTES_MAX
