@@ -8,6 +8,11 @@ pub(crate) fn plain(text: &str, chars_max: usize) -> String {
     let mut chars = 0;
     for word in text.split(|c: char| c.is_whitespace() || is_unfit(c)).filter(|word| !word.is_empty()) {
         if !plain.is_empty() {
+            // A space needs room for itself and for what follows it.
+            if chars + 2 >= chars_max {
+                plain.push('…');
+                return plain;
+            }
             plain.push(' ');
             chars += 1;
         }
@@ -66,6 +71,7 @@ mod tests {
         assert_eq!(plain(&"x".repeat(100), 10), "xxxxxxxxx…");
         assert_eq!(plain("xxxxxxxxx", 10), "xxxxxxxxx");
         assert_eq!(plain("", 10), "");
-        assert!(plain(&"ab ".repeat(100), 10).chars().count() <= 11);
+        assert_eq!(plain("xxxxxxxxx y", 10), "xxxxxxxxx…");
+        assert!(plain(&"ab ".repeat(100), 10).chars().count() <= 10);
     }
 }
