@@ -2,17 +2,17 @@
 //! made them. One task reads; any number of listeners hear.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use postern_config::{MailboxConfig, RecordingsLocation, StoreLocation};
+use postern_config::{MailboxConfig, StoreLocation};
 use postern_mailbox::StoreError;
-use postern_store::{Change, OpenError, Options, PinKey, SqliteStore};
+use postern_store::{Change, SqliteStore};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::limits::{CHANGES_INTERVAL, CHANGES_WAITING_MAX, STORE_PAUSE, STORE_TIME};
+use crate::store;
 
 /// Whether the store can be read.
 #[derive(Clone)]
@@ -113,7 +113,7 @@ async fn open(mailbox: &MailboxConfig) -> SqliteStore {
     let mut told = None;
     loop {
         if database.exists() {
-            let opened = match options(mailbox, database) {
+            let opened = match store::options(mailbox) {
                 Ok(options) => SqliteStore::open_beside(options).await,
                 Err(error) => Err(error),
             };
@@ -130,9 +130,4 @@ async fn open(mailbox: &MailboxConfig) -> SqliteStore {
         }
         sleep(STORE_PAUSE).await;
     }
-}
-
-fn options(mailbox: &MailboxConfig, database: &PathBuf) -> Result<Options, OpenError> {
-    let RecordingsLocation::Directory(recordings) = &mailbox.recordings;
-    Ok(Options::new(database, recordings, PinKey::of_store(&mailbox.pin_key_file, database)?))
 }
