@@ -35,7 +35,7 @@ enum Command {
     /// Run every role on this machine's loopback, with nothing to prepare and nothing left behind
     #[cfg(feature = "up")]
     Up(tools::up::Args),
-    /// Add, list, unlock, export and remove mailboxes, reset their PINs, say where their mail goes
+    /// Add, list, unlock, export and remove mailboxes, reset PINs, make links for the web, say where mail goes
     #[cfg(feature = "worker")]
     Mailbox(tools::mailbox::Args),
     /// List mail that waits or was given up, have it tried again, remove it

@@ -148,7 +148,8 @@ struct SetMailArgs {
     #[arg(long)]
     none: bool,
     /// Whether mail also tells of calls that left no message
-    #[arg(long, value_name = "yes|no", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, value_name = "yes|no", hide_possible_values = true, action = clap::ArgAction::Set)]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
     missed_calls: Option<bool>,
 }
 
